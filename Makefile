@@ -1,0 +1,56 @@
+# Every command of the project; `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# Small matrices: more threads than this only wait for one another.
+export OMP_NUM_THREADS ?= 2
+# A reader's own matplotlibrc or IPython profile would change figures and outputs: look for them in here instead.
+export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
+export IPYTHONDIR := $(CURDIR)/$(VENV)/ipython
+
+.DEFAULT_GOAL := help
+.PHONY: help book test run lint serve clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+# The stamp is written last, so an interrupted install is taken up again the next time.
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not. Name another: make book PYTHON=python3.12"; exit 1; }
+	rm -f $(INSTALLED)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@# Building the font cache now keeps its message out of the first notebook that draws.
+	@mkdir -p $(VENV)/matplotlib $(VENV)/ipython
+	$(BIN)/python -c 'import matplotlib.font_manager'
+	@touch $(INSTALLED)
+
+# From nothing each time: a second, incremental build does not repeat the warnings of pages it does not read again.
+book: $(INSTALLED) ## build the site, warnings as errors, and say where to open it
+	rm -rf _build
+	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	@echo
+	@echo "The book is built. Open  file://$(CURDIR)/_build/html/index.html  or run: make serve"
+
+test: $(INSTALLED) ## every unit test, then every notebook against its stored outputs
+	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=600 tests book
+
+NOTEBOOKS ?=
+run: $(INSTALLED) ## execute every notebook again, in place (one: make run NOTEBOOKS=book/algorithm.ipynb)
+	$(BIN)/python tools/run_notebooks.py $(NOTEBOOKS)
+
+lint: $(INSTALLED) ## check style and formatting, notebooks included
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+serve: ## serve the built site at http://localhost:8000
+	@test -e _build/html/index.html || { echo "Nothing to serve yet. Run: make book"; exit 1; }
+	$(PYTHON) -m http.server --directory _build/html 8000
+
+clean: ## remove the environment, the site and all caches
+	rm -rf $(VENV) _build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,179 @@
+"""Execute notebooks in place, so that running the same code twice gives the same file, byte for byte.
+
+``python tools/run_notebooks.py`` runs every chapter; name files to run only those. A notebook is written only
+when all of its cells have succeeded. A cell that raises, or that prints to stderr, is reported and leaves its
+file as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+BOOK = Path(__file__).resolve().parent.parent / "book"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},  # without the version: it would change with each reader's Python
+}
+TIMEOUT = 600  # seconds a cell
+TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class NotebookError(Exception):
+    """A notebook did not run; the message names the cell and what went wrong."""
+
+
+def give_ids(cells: list[dict]) -> None:
+    """Give every cell an id of its own, and keep the ones that are there.
+
+    nbformat would invent random ids, and each run would then look like a change.
+    """
+    taken: set[str] = set()
+    for number, cell in enumerate(cells, start=1):
+        name = cell.get("id")
+        if not name or name in taken:
+            name = f"cell-{number:02d}"
+            while name in taken or any(other.get("id") == name for other in cells):
+                name += "-x"
+            cell["id"] = name
+        taken.add(name)
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook as version 4.5 with ids on all cells; the file is not changed."""
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    if raw.get("nbformat") != 4:
+        raise NotebookError(f"{path}: expected notebook format 4 (got {raw.get('nbformat')})")
+    raw["nbformat_minor"] = 5
+    give_ids(raw["cells"])
+    return nbformat.reads(json.dumps(raw), as_version=nbformat.NO_CONVERT)
+
+
+def first_line(cell: NotebookNode) -> str:
+    """Return the line a reader knows the cell by."""
+    return next((line for line in cell.source.splitlines() if line.strip()), "(empty)")
+
+
+def complaint(cell: NotebookNode, number: int, what: str) -> str:
+    """Say which cell failed, and how."""
+    return f"cell {number} (id {cell.id}): {first_line(cell)}\n{TERMINAL_COLOURS.sub('', what).rstrip()}"
+
+
+def without_files(traceback: list[str]) -> list[str]:
+    """Keep the cell's own lines and the message: the frames inside files name folders of this machine."""
+    return [frame for frame in traceback if not TERMINAL_COLOURS.sub("", frame).startswith("File ")]
+
+
+def execute(notebook: NotebookNode, folder: Path) -> None:
+    """Run all cells in a fresh kernel, then drop what differs from run to run.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Changed in place: outputs, execution counts 1..n, metadata.
+    folder : Path
+        Where the kernel runs.
+
+    Raises
+    ------
+    NotebookError
+        If a cell raises, runs out of time, or writes to stderr.
+    """
+    started: list[int] = [0]
+
+    def on_cell_start(cell: NotebookNode, cell_index: int) -> None:
+        started[0] = cell_index
+
+    client = NotebookClient(
+        notebook,
+        timeout=TIMEOUT,
+        kernel_name=METADATA["kernelspec"]["name"],
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,  # how a long output is cut into messages depends on the machine's speed
+        resources={"metadata": {"path": str(folder)}},
+        on_cell_start=on_cell_start,
+        extra_arguments=["--log-level=CRITICAL"],  # else each kernel says that it listens on TCP
+    )
+    try:
+        client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        at = started[0]
+        raise NotebookError(complaint(notebook.cells[at], at + 1, str(error))) from error
+
+    for number, cell in enumerate(notebook.cells, start=1):
+        cell.metadata.pop("execution", None)
+        if cell.cell_type != "code":
+            continue
+        for output in cell.outputs:
+            if output.output_type == "stream" and output.name == "stderr":
+                raise NotebookError(complaint(cell, number, "wrote to stderr:\n" + output.text))
+            if output.output_type == "error":  # one made on purpose; the others have ended the run
+                output.traceback = without_files(output.traceback)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for count, cell in enumerate(code, start=1):
+        # An empty cell is never sent to the kernel; a number all the same keeps the counts 1..n.
+        cell.execution_count = count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+    notebook.metadata = nbformat.from_dict(METADATA)
+
+
+def write(notebook: NotebookNode, path: Path) -> bool:
+    """Replace the file in one step; an interruption leaves the old one. Return whether it changed."""
+    nbformat.validate(notebook)
+    text = nbformat.writes(notebook, version=nbformat.NO_CONVERT) + "\n"
+    if path.read_text(encoding="utf-8") == text:
+        return False
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".ipynb")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.chmod(temporary, path.stat().st_mode)  # mkstemp makes it private; git would see the difference
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the named notebooks, or all of the book's; return 0 if every one succeeded, else 1."""
+    parser = argparse.ArgumentParser(description="Execute notebooks in place, deterministically.")
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: every notebook in book/")
+    paths = parser.parse_args(arguments).notebooks or sorted(BOOK.glob("*.ipynb"))
+
+    failed = []
+    for number, path in enumerate(paths, start=1):
+        print(f"[{number}/{len(paths)}] {path.name} ...", end=" ", flush=True)
+        start = time.perf_counter()
+        try:
+            notebook = read(path)
+            execute(notebook, path.resolve().parent)
+            changed = write(notebook, path)
+        except (NotebookError, nbformat.ValidationError, OSError, ValueError, KeyError) as error:
+            print("FAILED, file left as it was", flush=True)
+            print(error, file=sys.stderr, flush=True)
+            failed.append(path.name)
+        else:
+            seconds = time.perf_counter() - start
+            print(f"{'changed' if changed else 'unchanged'}, {seconds:.0f} s", flush=True)
+    if failed:
+        print(f"{len(failed)} of {len(paths)} failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
