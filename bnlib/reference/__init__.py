@@ -1,0 +1,10 @@
+"""NumPy: the mathematics of batch normalization, in pure functions that read like the equations."""
+
+from .axes import *
+from .backward import *
+from .covariate_shift import *
+from .folding import *
+from .forward import *
+from .numerical import *
+from .statistics import *
+from .whitening import *

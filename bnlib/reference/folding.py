@@ -1,0 +1,53 @@
+"""Batch normalization at inference is affine, so the affine layer before it can absorb it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["fold_batch_norm"]
+
+
+def fold_batch_norm(
+    weight: NDArray,
+    bias: NDArray | None,
+    gamma: NDArray,
+    beta: NDArray,
+    mean: NDArray,
+    var: NDArray,
+    eps: float = 1e-5,
+) -> tuple[NDArray, NDArray]:
+    """One layer that computes what a linear or convolution layer and its batch norm compute together.
+
+    Parameters
+    ----------
+    weight : (C, inputs) or (C, inputs, *kernel)
+        Output channels first, as PyTorch keeps linear and convolution weights.
+    bias : (C,) or None
+        None stands for zero.
+    gamma, beta, mean, var : (C,)
+        Of the batch norm *after* the layer; `mean` and `var` are the ones that inference uses.
+    eps : float
+
+    Returns
+    -------
+    weight : same shape
+        s W, with s = gamma / sqrt(var + eps).
+    bias : (C,)
+        s (b - mean) + beta.
+
+    Raises
+    ------
+    ValueError
+        If a vector does not have one value per output channel.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 2, line 11, put into Wu + b.
+    """
+    channels = weight.shape[0]
+    bias = np.zeros(channels, weight.dtype) if bias is None else bias
+    named = {"bias": bias, "gamma": gamma, "beta": beta, "mean": mean, "var": var}
+    for name, v in named.items():
+        if v.shape != (channels,):
+            raise ValueError(f"expected {name} of shape ({channels},) (got {v.shape})")
+    s = gamma / np.sqrt(var + eps)
+    return weight * s.reshape(-1, *(1,) * (weight.ndim - 1)), s * (bias - mean) + beta

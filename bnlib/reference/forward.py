@@ -1,0 +1,122 @@
+"""The transform itself, in training and at inference."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .axes import per_channel, statistic_axes
+from .statistics import Statistics, batch_statistics
+
+__all__ = ["Saved", "batch_norm_forward", "inference_batch_norm", "normalize"]
+
+
+class Saved(NamedTuple):
+    """What the forward pass keeps for the backward pass, and for the running statistics."""
+
+    centered: NDArray  # (N, C, *spatial), x - mean
+    std: NDArray  # (C,), sqrt(var + eps)
+    x_hat: NDArray  # (N, C, *spatial), centered / std
+    gamma: NDArray  # (C,)
+    statistics: Statistics
+
+
+def normalize(x: NDArray, mean: NDArray, var: NDArray, eps: float) -> NDArray:
+    """Subtract a mean and divide by a standard deviation, channel by channel.
+
+    Parameters
+    ----------
+    x : (N, C, *spatial)
+    mean, var : (C,)
+    eps : float
+        Not negative; it keeps a channel without spread from dividing by zero.
+
+    Returns
+    -------
+    (N, C, *spatial)
+        ``(x - mean) / sqrt(var + eps)``.
+
+    Raises
+    ------
+    ValueError
+        If eps < 0, or if some var + eps is not positive.
+    """
+    return (x - per_channel(mean, x)) / per_channel(_std(var, eps), x)
+
+
+def _std(var: NDArray, eps: float) -> NDArray:
+    if eps < 0:
+        raise ValueError(f"expected eps >= 0 (got {eps})")
+    if np.any(var + eps <= 0):
+        raise ValueError(f"expected var + eps > 0 in every channel (got {np.min(var + eps)})")
+    return np.sqrt(var + eps)
+
+
+def batch_norm_forward(x: NDArray, gamma: NDArray, beta: NDArray, eps: float = 1e-5) -> tuple[NDArray, Saved]:
+    """Batch normalization in training: normalize with the batch's own statistics, scale and shift.
+
+    Parameters
+    ----------
+    x : (N, C, *spatial)
+    gamma, beta : (C,)
+    eps : float
+
+    Returns
+    -------
+    y : (N, C, *spatial)
+    saved : Saved
+        For `batch_norm_backward`; ``saved.statistics`` holds the batch's mean and biased variance.
+
+    Raises
+    ------
+    ValueError
+        If a channel has fewer than two values, if a shape does not fit, or if var + eps is not positive.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 1.
+    """
+    statistics = batch_statistics(x)
+    if statistics.count < 2:
+        raise ValueError(
+            f"expected more than 1 value per channel when training (got input of shape {x.shape})"
+        )
+    centered = x - per_channel(statistics.mean, x)
+    std = _std(statistics.var, eps)
+    x_hat = centered / per_channel(std, x)
+    y = per_channel(gamma, x) * x_hat + per_channel(beta, x)
+    return y, Saved(centered, std, x_hat, gamma, statistics)
+
+
+def inference_batch_norm(
+    x: NDArray,
+    gamma: NDArray,
+    beta: NDArray,
+    running_mean: NDArray,
+    running_var: NDArray,
+    eps: float = 1e-5,
+) -> NDArray:
+    """Batch normalization at inference: the same line with fixed statistics, so an affine map of x.
+
+    Parameters
+    ----------
+    x : (N, C, *spatial)
+        N may be 1: no example looks at another.
+    gamma, beta, running_mean, running_var : (C,)
+    eps : float
+
+    Returns
+    -------
+    (N, C, *spatial)
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or if var + eps is not positive.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 2, line 11.
+    """
+    statistic_axes(x)  # refuses what is not (N, C, *spatial)
+    return per_channel(gamma, x) * normalize(x, running_mean, running_var, eps) + per_channel(beta, x)

@@ -1,0 +1,218 @@
+"""Full whitening, which batch normalization does not do, and the method that fails instead of it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .axes import statistic_axes
+
+__all__ = [
+    "BiasDescent",
+    "covariance",
+    "descend_bias",
+    "gradient_ignoring_the_mean",
+    "gradient_through_the_mean",
+    "principal_axes",
+    "whiten_pca",
+    "whiten_zca",
+]
+
+
+def covariance(x: NDArray) -> NDArray:
+    """The biased covariance matrix of the features.
+
+    Parameters
+    ----------
+    x : (N, d)
+
+    Returns
+    -------
+    (d, d)
+        ``E[(x - E[x]) (x - E[x])^T]``, symmetric.
+
+    Raises
+    ------
+    ValueError
+        If `x` is not two-dimensional.
+    """
+    if x.ndim != 2:
+        raise ValueError(f"expected input of shape (N, d) (got {x.ndim}D input)")
+    centered = x - np.mean(x, axis=statistic_axes(x))
+    return centered.T @ centered / len(x)
+
+
+def whiten_pca(x: NDArray, eps: float = 0.0) -> NDArray:
+    """Whiten by rotating onto the principal axes and dividing by the spread along each.
+
+    Parameters
+    ----------
+    x : (N, d)
+    eps : float
+        Added to each eigenvalue of the covariance, so that a direction with no spread does no harm.
+
+    Returns
+    -------
+    (N, d)
+        Mean zero and, for eps = 0, covariance the identity. The columns are the principal
+        components: no longer the features, and each one's sign is arbitrary.
+
+    Raises
+    ------
+    ValueError
+        If eps = 0 and the covariance is singular.
+
+    Notes
+    -----
+    With Cov[x] = U diag(lambda) U^T the result is (x - E[x]) U diag(lambda + eps)^(-1/2).
+    U is not a differentiable function of x where two eigenvalues are equal.
+    """
+    centered, eigenvectors, scale = principal_axes(x, eps)
+    return (centered @ eigenvectors) * scale
+
+
+def whiten_zca(x: NDArray, eps: float = 0.0) -> NDArray:
+    """Whiten, then rotate back: of all whitened versions the closest to the original features.
+
+    Parameters
+    ----------
+    x : (N, d)
+    eps : float
+        As in `whiten_pca`.
+
+    Returns
+    -------
+    (N, d)
+        ``(x - E[x]) Cov[x]^(-1/2)``: mean zero and, for eps = 0, covariance the identity.
+
+    Raises
+    ------
+    ValueError
+        If eps = 0 and the covariance is singular.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, section 2, which writes this as Cov[x]^(-1/2) (x - E[x]).
+    """
+    centered, eigenvectors, scale = principal_axes(x, eps)
+    return (centered @ eigenvectors) * scale @ eigenvectors.T
+
+
+def principal_axes(x: NDArray, eps: float = 0.0) -> tuple[NDArray, NDArray, NDArray]:
+    """What both ways of whitening are made of.
+
+    Parameters
+    ----------
+    x : (N, d)
+    eps : float
+        As in `whiten_pca`.
+
+    Returns
+    -------
+    centered : (N, d)
+        x - E[x].
+    eigenvectors : (d, d)
+        U, the eigenvectors of Cov[x] in its columns.
+    scale : (d,)
+        (lambda + eps)^(-1/2), one factor per eigenvector.
+
+    Raises
+    ------
+    ValueError
+        If eps = 0 and the covariance is singular.
+    """
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance(x))
+    noise = eigenvalues[-1] * len(eigenvalues) * np.finfo(eigenvalues.dtype).eps  # below it, rounding alone
+    rank = int(np.sum(eigenvalues > noise))
+    if eps <= 0 and rank < len(eigenvalues):
+        raise ValueError(
+            f"expected a covariance of full rank {len(eigenvalues)} (got rank {rank}): "
+            "give more independent examples or an eps > 0"
+        )
+    # rounding can leave a zero eigenvalue slightly negative
+    return x - np.mean(x, axis=0), eigenvectors, 1 / np.sqrt(np.maximum(eigenvalues, 0) + eps)
+
+
+class BiasDescent(NamedTuple):
+    """A bias under gradient descent, step by step."""
+
+    b: NDArray  # (steps + 1,), the bias; the first is where it started
+    loss: NDArray  # (steps + 1,), the loss with that bias
+
+
+def gradient_ignoring_the_mean(dx_hat: NDArray) -> float:
+    """dL/db of x_hat = x - E[x], x = u + b, with E[x] taken for a constant: the failing method.
+
+    Parameters
+    ----------
+    dx_hat : (N,)
+        dL/dx_hat.
+
+    Returns
+    -------
+    float
+        The sum of `dx_hat`.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, section 2.
+    """
+    return float(np.sum(dx_hat))
+
+
+def gradient_through_the_mean(dx_hat: NDArray) -> float:
+    """dL/db of x_hat = x - E[x], x = u + b, with E[x] differentiated too: always zero.
+
+    Parameters
+    ----------
+    dx_hat : (N,)
+        dL/dx_hat.
+
+    Returns
+    -------
+    float
+        The sum of dL/dx, where dL/dx = dL/dx_hat - E[dL/dx_hat]. Zero up to rounding.
+    """
+    dx = dx_hat - np.mean(dx_hat)
+    return float(np.sum(dx))
+
+
+def descend_bias(
+    u: NDArray,
+    target: NDArray,
+    gradient: Callable[[NDArray], float],
+    steps: int,
+    learning_rate: float = 0.1,
+) -> BiasDescent:
+    """Train the bias of one centered unit by gradient descent, with whichever gradient is given.
+
+    The unit computes x = u + b and x_hat = x - E[x]; the loss is E[(x_hat - target)^2] / 2.
+
+    Parameters
+    ----------
+    u, target : (N,)
+    gradient : callable
+        dL/dx_hat (N,) -> dL/db: `gradient_ignoring_the_mean` or `gradient_through_the_mean`.
+    steps : int
+    learning_rate : float
+
+    Returns
+    -------
+    BiasDescent
+        The bias, from 0, and the loss at every step.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, section 2: the update of b leaves x_hat, and so the loss, unchanged.
+    """
+    b = np.zeros(steps + 1)
+    loss = np.zeros(steps + 1)
+    for step in range(steps + 1):
+        x = u + b[step]
+        x_hat = x - np.mean(x)
+        loss[step] = np.mean((x_hat - target) ** 2) / 2
+        if step < steps:
+            dx_hat = (x_hat - target) / len(x)
+            b[step + 1] = b[step] - learning_rate * gradient(dx_hat)
+    return BiasDescent(b, loss)
