@@ -1,0 +1,137 @@
+"""Folding: at inference a batch norm disappears into the linear or convolution layer before it."""
+
+import copy
+from collections import Counter
+
+import torch
+from torch import nn
+from torch.fx import Tracer
+
+from .batch_norm import BatchNorm
+
+__all__ = ["fold_model", "fold_pair"]
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@torch.no_grad()
+def fold_pair(layer: nn.Module, norm: nn.Module) -> nn.Module:
+    """One layer that does what a layer and the batch norm after it do at inference.
+
+    Parameters
+    ----------
+    layer : Linear, Conv1d, Conv2d or Conv3d
+    norm : BatchNorm, ours or torch.nn's
+        In eval mode, with running statistics, applied straight to the layer's output. For a Linear
+        the channels are its outputs, so its input is (N, inputs).
+
+    Returns
+    -------
+    nn.Module
+        A new layer of the same type, with a bias; both arguments stay as they are.
+
+    Raises
+    ------
+    TypeError
+        If either is of another type.
+    ValueError
+        If the norm is in training mode, keeps no running statistics, or has other channels than the layer
+        has outputs.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 2, line 11, put into Wu + b.
+    """
+    if type(layer) not in LAYERS:  # a subclass may compute something else, or its weight from others
+        raise TypeError(f"expected a Linear or Conv layer to fold into (got {type(layer).__name__})")
+    if not isinstance(norm, NORMS):
+        raise TypeError(f"expected a batch norm to fold (got {type(norm).__name__})")
+    if norm.training:
+        raise ValueError("expected a batch norm in eval mode (got training mode): call eval() first")
+    if norm.running_mean is None:
+        raise ValueError("expected a batch norm with running statistics (got track_running_stats=False)")
+    if norm.num_features != layer.weight.shape[0]:
+        raise ValueError(
+            f"expected {layer.weight.shape[0]} channels, one per output (got {norm.num_features})"
+        )
+    folded = copy.deepcopy(layer)
+    s = 1 / torch.sqrt(norm.running_var + norm.eps)
+    s = s if norm.weight is None else norm.weight * s
+    bias = -s * norm.running_mean if layer.bias is None else s * (layer.bias - norm.running_mean)
+    bias = bias if norm.bias is None else bias + norm.bias
+    folded.weight.copy_(layer.weight * s.reshape(-1, *(1,) * (layer.weight.dim() - 1)))
+    folded.bias = nn.Parameter(bias.to(layer.weight.dtype), requires_grad=layer.weight.requires_grad)
+    return folded
+
+
+def fold_model(model: nn.Module) -> nn.Module:
+    """Fold every batch norm that directly follows a linear or convolution layer.
+
+    The data flow is read by tracing, not from the order of the children: a pair is folded only if the
+    layer's output goes to the batch norm and nowhere else, each of the two is called once, and the
+    forward does not reach into their parameters.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In eval mode. Its forward must not branch on the data, and a Linear before a batch norm must
+        get (N, inputs), as in `fold_pair`: tracing sees no shapes.
+
+    Returns
+    -------
+    nn.Module
+        A copy, of the same class, with folded layers and an `nn.Identity` in place of each folded
+        norm. Other norms stay. The argument stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode, or cannot be traced.
+    """
+    if model.training:
+        raise ValueError("expected a model in eval mode (got training mode): call eval() first")
+    folded = copy.deepcopy(model)
+    for layer_name, norm_name in _pairs(folded):
+        layer, norm = folded.get_submodule(layer_name), folded.get_submodule(norm_name)
+        _replace(folded, layer, fold_pair(layer, norm))
+        _replace(folded, norm, nn.Identity().eval())
+    return folded
+
+
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a module in the place of another, under every name that it has."""
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if module is old:
+            model.set_submodule(name, new)
+
+
+class _Tracer(Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, NORMS) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _pairs(model: nn.Module) -> list[tuple[str, str]]:
+    """The names of every layer and norm that fold."""
+    try:
+        graph = _Tracer().trace(model)
+    except Exception as error:
+        raise ValueError(f"expected a model whose data flow can be traced (got {error})") from error
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    times = Counter(node.target for node in calls)
+    reached_into = {node.target.rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    pairs = []
+    for node in calls:
+        before = node.args[0] if node.args else None
+        if before not in calls or len(before.users) > 1 or times[node.target] + times[before.target] > 2:
+            continue
+        layer, norm = model.get_submodule(before.target), model.get_submodule(node.target)
+        if (
+            type(layer) in LAYERS
+            and isinstance(norm, NORMS)
+            and norm.running_mean is not None
+            and norm.num_features == layer.weight.shape[0]
+            and not reached_into & {before.target, node.target}
+        ):
+            pairs.append((before.target, node.target))
+    return pairs

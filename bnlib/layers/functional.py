@@ -1,0 +1,145 @@
+"""Batch normalization in tensor operations; autograd differentiates them, statistics included."""
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "batch_statistics",
+    "inference_batch_norm",
+    "normalize",
+    "scale_and_shift",
+    "training_batch_norm",
+]
+
+
+def batch_statistics(X: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel, over the batch and all positions.
+
+    Parameters
+    ----------
+    X : (N, C, *spatial)
+
+    Returns
+    -------
+    mean, variance : (C,)
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 1, lines 1 and 2.
+    """
+    axes = (0, *range(2, X.ndim))  # every axis but the channel's
+    mean = torch.mean(X, dim=axes)
+    variance = torch.mean((X - _per_channel(mean, X)) ** 2, dim=axes)
+    return mean, variance
+
+
+def normalize(X: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
+    """Subtract a mean and divide by a standard deviation, channel by channel.
+
+    Parameters
+    ----------
+    X : (N, C, *spatial)
+    mean, variance : (C,)
+    eps : float
+
+    Returns
+    -------
+    (N, C, *spatial)
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 1, line 3.
+    """
+    return (X - _per_channel(mean, X)) / torch.sqrt(_per_channel(variance, X) + eps)
+
+
+def scale_and_shift(X_hat: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+    """Give the network back the power to choose each channel's mean and spread.
+
+    Parameters
+    ----------
+    X_hat : (N, C, *spatial)
+    gamma, beta : (C,)
+
+    Returns
+    -------
+    (N, C, *spatial)
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 1, line 4.
+    """
+    return _per_channel(gamma, X_hat) * X_hat + _per_channel(beta, X_hat)
+
+
+def training_batch_norm(X: Tensor, gamma: Tensor, beta: Tensor, eps: float = 1e-5) -> Tensor:
+    """Batch normalization of a dense or a convolutional layer, with the batch's own statistics.
+
+    Parameters
+    ----------
+    X : (N, C) or (N, C, H, W)
+    gamma, beta : (C,)
+    eps : float
+
+    Returns
+    -------
+    Tensor of X's shape
+
+    Raises
+    ------
+    ValueError
+        If X has neither 2 nor 4 dimensions, if gamma or beta does not have one value per channel, or if
+        a channel has only one value, whose variance says nothing.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 1.
+    """
+    _check_dense_or_convolution(X, gamma=gamma, beta=beta)
+    if X.numel() <= X.shape[1]:
+        raise ValueError(f"expected more than 1 value per channel when training (got input {tuple(X.shape)})")
+    mean, variance = batch_statistics(X)
+    X_hat = normalize(X, mean, variance, eps)
+    return scale_and_shift(X_hat, gamma, beta)
+
+
+def inference_batch_norm(
+    X: Tensor, gamma: Tensor, beta: Tensor, running_mean: Tensor, running_var: Tensor, eps: float = 1e-5
+) -> Tensor:
+    """Batch normalization of a dense or a convolutional layer, with statistics fixed beforehand.
+
+    Parameters
+    ----------
+    X : (N, C) or (N, C, H, W)
+        N may be 1: no example looks at another.
+    gamma, beta, running_mean, running_var : (C,)
+    eps : float
+
+    Returns
+    -------
+    Tensor of X's shape
+
+    Raises
+    ------
+    ValueError
+        If X has neither 2 nor 4 dimensions, or if a vector does not have one value per channel.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 2, line 11.
+    """
+    _check_dense_or_convolution(X, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
+    X_hat = normalize(X, running_mean, running_var, eps)
+    return scale_and_shift(X_hat, gamma, beta)
+
+
+def _per_channel(v: Tensor, X: Tensor) -> Tensor:
+    return v.reshape(1, -1, *(1,) * (X.ndim - 2))
+
+
+def _check_dense_or_convolution(X: Tensor, **vectors: Tensor) -> None:
+    if X.ndim not in (2, 4):
+        raise ValueError(f"expected 2D (dense) or 4D (convolution) input (got {X.ndim}D input)")
+    for name, v in vectors.items():
+        if v.shape != X.shape[1:2]:
+            raise ValueError(f"expected {name} of shape ({X.shape[1]},) (got {tuple(v.shape)})")

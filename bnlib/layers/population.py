@@ -1,0 +1,142 @@
+"""Population statistics of a trained model, taken once over the data instead of by a moving average."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .functional import batch_statistics
+
+__all__ = ["BatchStatistics", "algorithm2", "pooled", "recompute_statistics"]
+
+
+class BatchStatistics(NamedTuple):
+    """What one batch says of each channel."""
+
+    mean: Tensor  # (C,)
+    var: Tensor  # (C,), biased
+    count: int  # m, the values pooled per channel
+
+
+def algorithm2(batches: list[BatchStatistics]) -> tuple[Tensor, Tensor]:
+    """The plain averages of the batch means and of the unbiased batch variances.
+
+    Parameters
+    ----------
+    batches : list of BatchStatistics
+        Of one size m > 1.
+
+    Returns
+    -------
+    mean, var : (C,)
+
+    Raises
+    ------
+    ValueError
+        If the sizes differ, or m < 2.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 2, line 10.
+    """
+    sizes = sorted({batch.count for batch in batches})
+    if len(sizes) > 1 or sizes[0] < 2:
+        raise ValueError(f"expected batches of one size m > 1 (got {sizes} values per channel)")
+    m = sizes[0]
+    mean = torch.stack([batch.mean for batch in batches]).mean(dim=0)
+    var = torch.stack([batch.var for batch in batches]).mean(dim=0) * (m / (m - 1))
+    return mean, var
+
+
+def pooled(batches: list[BatchStatistics]) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of all values together; the batches may be ragged.
+
+    Parameters
+    ----------
+    batches : list of BatchStatistics
+
+    Returns
+    -------
+    mean, var : (C,)
+
+    Notes
+    -----
+    Source: Wu & Johnson 2021. Their E[mu_B^2 + var_B] - mu^2, written as
+    E[var_B + (mu_B - mu)^2] so that the mean is subtracted before squaring.
+    """
+    means = torch.stack([batch.mean for batch in batches])  # (batches, C)
+    n = torch.tensor([batch.count for batch in batches], dtype=torch.float64)
+    share = (n / n.sum()).unsqueeze(1).to(means)  # (batches, 1), in the means' dtype and on their device
+    variances = torch.stack([batch.var for batch in batches])
+    mean = (share * means).sum(dim=0)
+    var = (share * (variances + (means - mean) ** 2)).sum(dim=0)
+    return mean, var
+
+
+@torch.no_grad()
+def recompute_statistics(
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    combine: Callable[[list[BatchStatistics]], tuple[Tensor, Tensor]] = pooled,
+) -> nn.Module:
+    """Set every batch norm's running statistics from the training data, with the weights as they now are.
+
+    Each batch goes through the model with batch statistics, as in training, and each norm's input
+    is measured. Only when all batches have passed are the running statistics replaced.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its batch norms may be ours or torch.nn's. Its modes stay as they are.
+    batches : iterable of Tensor, or of tuples that start with one
+        Training inputs; a DataLoader will do.
+    combine : callable
+        `pooled` or `algorithm2`.
+
+    Returns
+    -------
+    nn.Module
+        The same model.
+
+    Raises
+    ------
+    ValueError
+        If there is no batch, or no batch norm that keeps running statistics, or `combine` refuses.
+        The running statistics are then left as they were.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 2; Wu & Johnson 2021, section 3.
+    """
+    norms = [m for m in model.modules() if isinstance(getattr(m, "running_mean", None), Tensor)]
+    if not norms:
+        raise ValueError("expected a model with batch norms that keep running statistics (got none)")
+    seen: dict[nn.Module, list[BatchStatistics]] = {norm: [] for norm in norms}
+
+    def measure(norm, inputs):
+        x = inputs[0]
+        seen[norm].append(BatchStatistics(*batch_statistics(x), x.numel() // x.shape[1]))
+
+    # In training mode the norms also move their buffers: put them aside, and back if anything fails.
+    kept = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
+    modes = [norm.training for norm in norms]
+    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
+    try:
+        for norm in norms:
+            norm.train()
+        for batch in batches:
+            model(batch if isinstance(batch, Tensor) else batch[0])
+        if not all(seen.values()):
+            raise ValueError("expected at least one batch through every batch norm (got none)")
+        combined = [combine(seen[norm]) for norm in norms]
+    finally:
+        for norm, buffers, mode, hook in zip(norms, kept, modes, hooks, strict=True):
+            hook.remove()
+            norm.train(mode)
+            for name, buffer in buffers.items():
+                norm.get_buffer(name).copy_(buffer)
+    for norm, (mean, var) in zip(norms, combined, strict=True):
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(var)
+    return model
