@@ -1,0 +1,7 @@
+"""Experiments: the data, the networks, the training loop, and the probes that look inside."""
+
+from .data import *
+from .models import *
+from .probes import *
+from .timing import *
+from .training import *

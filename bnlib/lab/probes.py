@@ -1,0 +1,135 @@
+"""Looking into a network without changing it: hooks that come off again."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["activation_inputs", "change_by_layer", "input_percentiles", "layer_inputs", "record_inputs"]
+
+PERCENTILES = (15, 50, 85)  # the paper's Figure 1(b, c)
+
+
+@contextmanager
+def record_inputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """While the context lasts, keep a copy of the last input of each module, detached.
+
+    Parameters
+    ----------
+    modules : mapping of str to nn.Module
+
+    Yields
+    ------
+    dict of str to Tensor
+        Under each module's name its last input; empty until a forward pass.
+    """
+    inputs: dict[str, Tensor] = {}
+
+    def keep(name):
+        # a copy, for the module may work in place
+        return lambda module, args: inputs.__setitem__(name, args[0].detach().clone())
+
+    hooks = [module.register_forward_pre_hook(keep(name)) for name, module in modules.items()]
+    try:
+        yield inputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@torch.no_grad()
+def layer_inputs(model: nn.Module, module: nn.Module, x: Tensor) -> Tensor:
+    """What one module inside a model receives when the model is given x; nothing is trained or tracked.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In whichever mode it is; running statistics that a forward pass would move are put back.
+    module : nn.Module
+        Inside `model`.
+    x : Tensor
+        The model's input.
+
+    Returns
+    -------
+    Tensor
+        The module's input, detached.
+
+    Raises
+    ------
+    ValueError
+        If the module is not called by the model.
+    """
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        with record_inputs({"module": module}) as inputs:
+            model(x)
+    finally:
+        for buffer, value in kept:
+            buffer.copy_(value)
+    if not inputs:
+        raise ValueError(f"expected a module that the model calls (got {module})")
+    return inputs["module"]
+
+
+def input_percentiles(inputs: Tensor, percentiles=PERCENTILES) -> Tensor:
+    """Percentiles of every unit's input over a batch.
+
+    Parameters
+    ----------
+    inputs : (N, units)
+    percentiles : sequence of float
+        In [0, 100].
+
+    Returns
+    -------
+    (len(percentiles), units)
+    """
+    return torch.quantile(inputs, torch.tensor(percentiles, dtype=inputs.dtype) / 100, dim=0)
+
+
+def activation_inputs(model: nn.Module) -> dict[str, nn.Module]:
+    """Every hidden layer's activation of a network of `bnlib.lab.models`, to be probed by name.
+
+    Parameters
+    ----------
+    model : PaperNetwork or SmallCNN
+
+    Returns
+    -------
+    dict of str to nn.Module
+        "hidden 1", "hidden 2", ... in the order of the data flow.
+    """
+    return {f"hidden {i}": block.activation for i, block in enumerate(model.hidden, start=1)}
+
+
+@torch.no_grad()
+def change_by_layer(model: nn.Module, x: Tensor, relative: float = 1e-3, seed: int = 1) -> Tensor:
+    """How far a small random change of the first layer's weights is felt, layer by layer.
+
+    Parameters
+    ----------
+    model : PaperNetwork
+        In whichever mode it is; its weights and running statistics are put back.
+    x : (N, inputs)
+    relative : float
+        Size of the change, as a share of the norm of the first layer's weights.
+    seed : int
+        Of the direction of the change. Not the seed of the weights themselves: a change along them
+        only scales them.
+
+    Returns
+    -------
+    (hidden layers,)
+        For every activation, the norm of the change of its input over the norm of its input.
+    """
+    activations = activation_inputs(model)
+    before = [layer_inputs(model, activation, x) for activation in activations.values()]
+    weight = model.hidden[0].linear.weight
+    kept = weight.clone()
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed), dtype=weight.dtype)
+    weight += relative * direction * (weight.norm() / direction.norm())
+    after = [layer_inputs(model, activation, x) for activation in activations.values()]
+    weight.copy_(kept)
+    return torch.stack([(b - a).norm() / a.norm() for a, b in zip(before, after, strict=True)])

@@ -1,0 +1,74 @@
+"""What the book shows of the package: its source, and that two ways to a number agree."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable
+
+import numpy as np
+from IPython.display import Markdown
+
+__all__ = ["show_agreement", "show_source"]
+
+
+def show_source(*objects: Callable) -> Markdown:
+    """The source of functions or classes as they are installed, without their docstrings.
+
+    Parameters
+    ----------
+    *objects : function or class
+        In the order in which they are to be shown.
+
+    Returns
+    -------
+    IPython.display.Markdown
+        One code block; the page colours it. The docstrings are on the API page.
+
+    Raises
+    ------
+    TypeError
+        If an object has no Python source.
+    """
+    blocks = [_without_docstrings(textwrap.dedent(inspect.getsource(o))) for o in objects]
+    return Markdown("```python\n" + "\n\n".join(blocks) + "```\n")
+
+
+def _without_docstrings(source: str) -> str:
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            docstring = node.body[0]
+            for i in range(docstring.lineno - 1, docstring.end_lineno):
+                lines[i] = ""
+    return "".join(lines)
+
+
+def show_agreement(what: str, ours, other, tolerance: float = 1e-12) -> None:
+    """Print that two arrays agree, or stop.
+
+    What is printed is the tolerance, not the difference: the same on every machine.
+
+    Parameters
+    ----------
+    what : str
+        Names the quantity on the page.
+    ours, other : array or Tensor, or number
+        Of one shape.
+    tolerance : float
+        Entries a and b agree if |a - b| <= tolerance (1 + |b|).
+
+    Raises
+    ------
+    AssertionError
+        If the shapes differ, a number is not finite, or an entry is further off than the tolerance.
+    """
+    ours, other = _array(ours), _array(other)
+    assert ours.shape == other.shape, f"{what}: expected one shape (got {ours.shape} and {other.shape})"
+    assert np.isfinite(ours).all() and np.isfinite(other).all(), f"{what}: expected finite numbers"
+    worst = np.max(np.abs(ours - other) / (1 + np.abs(other)), initial=0.0)
+    assert worst <= tolerance, f"{what}: expected agreement to {tolerance:.0e} (got {worst:.2e})"
+    print(f"{what:<40} agree to {tolerance:.0e}")
+
+
+def _array(a) -> np.ndarray:
+    return np.asarray(a.detach() if hasattr(a, "detach") else a, dtype=np.float64)
