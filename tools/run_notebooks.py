@@ -154,6 +154,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Execute notebooks in place, deterministically.")
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: every notebook in book/")
     paths = parser.parse_args(arguments).notebooks or sorted(BOOK.glob("*.ipynb"))
+    # The kernels inherit these: no progress bars, and no note that the embedded images are used.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:the official MNIST files are not at hand")
 
     failed = []
     for number, path in enumerate(paths, start=1):

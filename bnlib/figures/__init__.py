@@ -1,4 +1,8 @@
 """What the book draws: one function a figure, one module a chapter; arrays and Axes in, the Axes out."""
 
+from .algorithm import *
+from .conclusion import *
 from .covariate_shift import *
+from .experiments import *
+from .inference import *
 from .normalization import *

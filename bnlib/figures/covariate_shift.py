@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from ._checks import check_axes
 
-__all__ = ["draw_amplification", "draw_fits", "draw_moving_inputs", "draw_slopes"]
+__all__ = ["plot_amplification", "plot_fits", "plot_moving_inputs", "plot_slopes"]
 
 
-def draw_fits(
+def plot_fits(
     axes: Sequence[Axes], x: NDArray, y: NDArray, weights: NDArray, curve, densities: Mapping, lines: Mapping
 ) -> Sequence[Axes]:
     """Draw a regression under covariate shift: above the fits, below where the inputs come from.
@@ -52,7 +52,7 @@ def draw_fits(
     return axes
 
 
-def draw_slopes(ax: Axes, slopes: Mapping[str, NDArray], limits: Sequence[float]) -> Axes:
+def plot_slopes(ax: Axes, slopes: Mapping[str, NDArray], limits: Sequence[float]) -> Axes:
     """Draw how fitted slopes scatter over repeated samples, and where they would be without noise.
 
     Parameters
@@ -76,7 +76,7 @@ def draw_slopes(ax: Axes, slopes: Mapping[str, NDArray], limits: Sequence[float]
     return ax
 
 
-def draw_moving_inputs(
+def plot_moving_inputs(
     axes: Sequence[Axes], before: NDArray, after: NDArray, units: Sequence[int], names: Sequence[str]
 ) -> Sequence[Axes]:
     """Draw the distributions of a few units' values before and after the layers below were trained.
@@ -105,7 +105,7 @@ def draw_moving_inputs(
     return axes
 
 
-def draw_amplification(
+def plot_amplification(
     axes: Sequence[Axes], changes: Sequence[Mapping[float, NDArray]], titles: Sequence[str]
 ) -> Sequence[Axes]:
     """Draw how a small change of the first layer travels up a deep network.

@@ -41,7 +41,7 @@ def plot_loss(ax: Axes, losses: Mapping[str, ArrayLike], window: int = 50) -> Ax
         means = (total[:, window:] - total[:, :-window]) / window
         _median_and_band(ax, np.arange(window, steps + 1), means, name, f"C{i}")
     ax.set(xlabel="step", ylabel=f"training loss, mean of {window} steps", xlim=(0, None), ylim=(0, None))
-    ax.legend(loc="upper right")
+    ax.legend(loc="center right")
     return ax
 
 
@@ -74,7 +74,7 @@ def plot_accuracy(
     for i, (name, accuracy) in enumerate(accuracies.items()):
         _median_and_band(ax, steps, np.atleast_2d(accuracy), name, f"C{i}")
     ax.set(xlabel="step", ylabel="test accuracy", xlim=(0, np.max(steps)), ylim=ylim)
-    ax.legend(loc="lower right")
+    ax.legend(loc="best")
     return ax
 
 
@@ -119,6 +119,7 @@ def plot_percentiles(
             ax.set(xlim=(0, np.max(steps)), ylim=(low - margin, high + margin))
             ax.set_title(f"{name}, unit {unit}" if j == 0 else f"unit {unit}")
             ax.tick_params(labelbottom=i == len(axes) - 1, labelleft=j == 0)
+            ax.locator_params(axis="x", nbins=2)  # the panels are narrow
             if i == len(axes) - 1:
                 ax.set_xlabel("step")
         row[0].set_ylabel("input of the sigmoid")
@@ -180,6 +181,7 @@ def plot_settings(
     for ax, (title, accuracies) in zip(axes, settings.items(), strict=True):
         plot_accuracy(ax, steps, accuracies)
         ax.set_title(title)
+        ax.locator_params(axis="x", nbins=2)
         if ax is not axes[0]:
             ax.set_ylabel("")
             ax.get_legend().remove()

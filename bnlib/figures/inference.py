@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike
 
 from ._checks import check_axes
@@ -55,6 +56,7 @@ def plot_answers(axes: Sequence[Axes], image: ArrayLike, answers: ArrayLike, lab
     right.bar_label(bars, labels=[str(n) if n else "" for n in counts], fontsize=9)
     right.set(xticks=range(10), xlabel="class it was given", title=f"its answer in {len(answers)} batches")
     right.set_yticks([])
+    right.grid(False)  # the bars are labelled
     right.margins(y=0.15)
     return axes
 
@@ -87,7 +89,7 @@ def plot_changed_share(ax: Axes, sizes: Sequence[int], shares: ArrayLike) -> Axe
     bars = ax.barh([str(size) for size in sizes], 100 * shares, color=ORANGE)
     ax.bar_label(bars, labels=[f" {share:.0%}" for share in shares], fontsize=10)
     ax.invert_yaxis()
-    ax.grid(False, axis="y")
+    ax.grid(False)  # the bars are labelled
     ax.set(xlim=(0, 100), xlabel="images that changed their class, %", ylabel="images in a batch")
     return ax
 
@@ -159,19 +161,13 @@ def plot_running_means(ax: Axes, batch_means: ArrayLike, running: Mapping[str, A
     batch_means = np.asarray(batch_means)
     steps = np.arange(1, len(batch_means) + 1)
     ax.plot(steps, batch_means, ".", color="#bbbbbb", ms=3)
+    at = len(steps) // 5  # early, where the lines are apart
     for (label, values), color in zip(running.items(), (BLUE, ORANGE, GREEN), strict=False):
         if np.shape(values) != batch_means.shape:
             raise ValueError(f"{label}: expected {len(batch_means)} steps (got shape {np.shape(values)})")
-        (line,) = ax.plot(steps, values, color=color)
-        ax.annotate(
-            label,
-            (steps[-1], values[-1]),
-            xytext=(5, 0),
-            textcoords="offset points",
-            color=line.get_color(),
-            va="center",
-        )
-    ax.set(xlabel="training step", ylabel="mean of one channel", xlim=(0, 1.17 * len(steps)))
+        ax.plot(steps, values, color=color)
+        ax.annotate(label, (steps[at], values[at]), (0, 9), textcoords="offset points", color=color)
+    ax.set(xlabel="training step", ylabel="mean of one channel")
     return ax
 
 
@@ -240,7 +236,9 @@ def plot_border_difference(ax: Axes, difference: ArrayLike) -> Axes:
         raise ValueError(f"expected a map of shape (H, W) (got shape {difference.shape})")
     if difference.min() < 0:
         raise ValueError(f"expected differences of at least 0 (got {difference.min()})")
-    image = ax.imshow(difference, cmap="Oranges", vmin=0)
+    image = ax.imshow(
+        difference, cmap=LinearSegmentedColormap.from_list("differences", ["white", ORANGE]), vmin=0
+    )
     ax.figure.colorbar(image, ax=ax, label="largest |difference|")
     ax.set(
         xticks=range(difference.shape[1]), yticks=range(difference.shape[0]), xlabel="column", ylabel="row"

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from ._checks import check_axes
 
-__all__ = ["draw_bias_descent", "draw_clouds", "draw_cost", "draw_digits", "draw_sigmoid"]
+__all__ = ["plot_bias_descent", "plot_clouds", "plot_cost", "plot_digits", "plot_sigmoid"]
 
 
-def draw_clouds(axes: Sequence[Axes], clouds: Mapping[str, NDArray], marked: NDArray) -> Sequence[Axes]:
+def plot_clouds(axes: Sequence[Axes], clouds: Mapping[str, NDArray], marked: NDArray) -> Sequence[Axes]:
     """Draw clouds of points in the plane, each in its panel, with the same few points marked in all.
 
     Parameters
@@ -27,8 +27,7 @@ def draw_clouds(axes: Sequence[Axes], clouds: Mapping[str, NDArray], marked: NDA
     -------
     The axes, with one scale.
     """
-    # nearly all points: one far out would make the rest small
-    reach = max(np.quantile(np.abs(points), 0.998) for points in clouds.values())
+    reach = 1.05 * max(np.abs(points).max() for points in clouds.values())
     for ax, (title, points) in zip(check_axes(axes, len(clouds)), clouds.items(), strict=True):
         ax.scatter(*points.T, s=4, color="0.7", linewidths=0)
         ax.scatter(*points[marked].T, s=36, c=[f"C{i}" for i in range(len(marked))], zorder=3)
@@ -36,7 +35,7 @@ def draw_clouds(axes: Sequence[Axes], clouds: Mapping[str, NDArray], marked: NDA
     return axes
 
 
-def draw_digits(axes: Sequence[Sequence[Axes]], rows: Mapping[str, NDArray]) -> Sequence[Sequence[Axes]]:
+def plot_digits(axes: Sequence[Sequence[Axes]], rows: Mapping[str, NDArray]) -> Sequence[Sequence[Axes]]:
     """Draw rows of small gray images, each image on its own scale of gray.
 
     Parameters
@@ -59,7 +58,7 @@ def draw_digits(axes: Sequence[Sequence[Axes]], rows: Mapping[str, NDArray]) -> 
     return axes
 
 
-def draw_cost(ax: Axes, features: NDArray, ratio: NDArray) -> Axes:
+def plot_cost(ax: Axes, features: NDArray, ratio: NDArray) -> Axes:
     """Draw how many times longer one way takes than another, against the number of features.
 
     Parameters
@@ -83,7 +82,7 @@ def draw_cost(ax: Axes, features: NDArray, ratio: NDArray) -> Axes:
     return ax
 
 
-def draw_bias_descent(axes: Sequence[Axes], runs: Mapping[str, tuple[NDArray, NDArray]]) -> Sequence[Axes]:
+def plot_bias_descent(axes: Sequence[Axes], runs: Mapping[str, tuple[NDArray, NDArray]]) -> Sequence[Axes]:
     """Draw the bias and the loss over the steps of gradient descent, one curve per gradient.
 
     Parameters
@@ -108,7 +107,7 @@ def draw_bias_descent(axes: Sequence[Axes], runs: Mapping[str, tuple[NDArray, ND
     return axes
 
 
-def draw_sigmoid(
+def plot_sigmoid(
     axes: Sequence[Axes], inputs: Mapping[str, tuple[float, float]], limit: float
 ) -> Sequence[Axes]:
     """Draw the sigmoid with its near-linear and its nonlinear parts, and normally distributed inputs on it.

