@@ -75,6 +75,8 @@ def test_arrays_tensors_and_lists_can_be_compared(other, capsys):
 def test_the_tolerance_is_relative_to_one_plus_the_other():
     show_agreement("large", 1e6 + 0.5, 1e6, tolerance=1e-6)
     show_agreement("small", 5e-7, 0.0, tolerance=1e-6)
+    with pytest.raises(AssertionError):
+        show_agreement("large", 1e6 + 2, 1e6, tolerance=1e-6)
 
 
 @pytest.mark.parametrize("off", [2e-6, -2e-6])
