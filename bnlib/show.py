@@ -22,7 +22,7 @@ def show_source(*objects: Callable) -> Markdown:
     Returns
     -------
     IPython.display.Markdown
-        One code block; the page colours it. The docstrings are on the API page.
+        One code block; the page colors it. The docstrings are on the API page.
 
     Raises
     ------

@@ -27,7 +27,7 @@ METADATA = {
     "language_info": {"name": "python"},  # without the version: it would change with each reader's Python
 }
 TIMEOUT = 600  # seconds a cell
-TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+TERMINAL_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class NotebookError(Exception):
@@ -67,12 +67,12 @@ def first_line(cell: NotebookNode) -> str:
 
 def complaint(cell: NotebookNode, number: int, what: str) -> str:
     """Say which cell failed, and how."""
-    return f"cell {number} (id {cell.id}): {first_line(cell)}\n{TERMINAL_COLOURS.sub('', what).rstrip()}"
+    return f"cell {number} (id {cell.id}): {first_line(cell)}\n{TERMINAL_COLORS.sub('', what).rstrip()}"
 
 
 def without_files(traceback: list[str]) -> list[str]:
     """Keep the cell's own lines and the message: the frames inside files name folders of this machine."""
-    return [frame for frame in traceback if not TERMINAL_COLOURS.sub("", frame).startswith("File ")]
+    return [frame for frame in traceback if not TERMINAL_COLORS.sub("", frame).startswith("File ")]
 
 
 def execute(notebook: NotebookNode, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Figures of the chapter on the experiments: curves over the steps, one colour a network."""
+"""Figures of the chapter on the experiments: curves over the steps, one color a network."""
 
 from collections.abc import Mapping, Sequence
 

@@ -21,7 +21,7 @@ def plot_clouds(axes: Sequence[Axes], clouds: Mapping[str, NDArray], marked: NDA
     clouds : mapping of str to (N, 2)
         Title -> points; all clouds have the same points in the same order.
     marked : (k,) of int
-        Rows to mark, each in its own colour.
+        Rows to mark, each in its own color.
 
     Returns
     -------

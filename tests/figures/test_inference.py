@@ -45,10 +45,10 @@ def test_a_bar_counts_the_answers_of_a_class(two_axes):
     assert heights == [0, 0, 0, 3, 0, 1, 0, 0, 0, 0]
 
 
-def test_only_the_correct_answer_has_another_colour(two_axes):
+def test_only_the_correct_answer_has_another_color(two_axes):
     plot_answers(two_axes, np.zeros((28, 28)), [3, 3, 5, 3], label=3)
-    colours = [bar.get_facecolor() for bar in two_axes[1].patches]
-    assert [i for i, colour in enumerate(colours) if colour != colours[0]] == [3]
+    colors = [bar.get_facecolor() for bar in two_axes[1].patches]
+    assert [i for i, color in enumerate(colors) if color != colors[0]] == [3]
 
 
 def test_the_image_and_its_label_are_shown(two_axes):

@@ -1,4 +1,4 @@
-"""Batches as the layers get them: of every rank, in both dtypes, off centre and unequal."""
+"""Batches as the layers get them: of every rank, in both dtypes, off center and unequal."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def generator():
 
 @pytest.fixture
 def new_batch(generator, shape, dtype):
-    """Each call another batch, off centre, each channel with another mean and spread."""
+    """Each call another batch, off center, each channel with another mean and spread."""
     channels = (1, 3, *(1,) * (len(shape) - 2))
     mean = torch.tensor([3.0, -2.0, 0.5], dtype=dtype).reshape(channels)
     std = torch.tensor([2.0, 0.3, 1.0], dtype=dtype).reshape(channels)

@@ -1,4 +1,4 @@
-"""Batches as the reference gets them: dense, sequence and image, in both dtypes, off centre and unequal."""
+"""Batches as the reference gets them: dense, sequence and image, in both dtypes, off center and unequal."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def rng():
 
 @pytest.fixture
 def x(rng, shape, dtype):
-    """Off centre, and each channel with another mean and spread."""
+    """Off center, and each channel with another mean and spread."""
     channels = (1, 3, *(1,) * (len(shape) - 2))
     mean, std = np.array([3.0, -2.0, 0.5]).reshape(channels), np.array([2.0, 0.3, 1.0]).reshape(channels)
     return (mean + std * rng.normal(size=shape)).astype(dtype)

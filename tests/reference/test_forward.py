@@ -104,13 +104,13 @@ def test_inference_with_the_batchs_own_statistics_is_training(x, gamma, beta, to
     np.testing.assert_allclose(inference_batch_norm(x, gamma, beta, mean, var, EPS), y, **tolerance)
 
 
-def test_at_inference_an_example_does_not_see_its_neighbours(x, gamma, beta, mean, var):
+def test_at_inference_an_example_does_not_see_its_neighbors(x, gamma, beta, mean, var):
     together = inference_batch_norm(x, gamma, beta, mean, var)
     alone = [inference_batch_norm(x[i : i + 1], gamma, beta, mean, var) for i in range(len(x))]
     np.testing.assert_array_equal(np.concatenate(alone), together)
 
 
-def test_in_training_an_example_sees_its_neighbours(x, gamma, beta):
+def test_in_training_an_example_sees_its_neighbors(x, gamma, beta):
     moved = x.copy()
     moved[1:] += 1
     moved[-1] *= 2

@@ -17,7 +17,7 @@ both = pytest.mark.parametrize("whiten", [whiten_pca, whiten_zca])
 
 @pytest.fixture
 def features(rng, dtype):
-    """(50, 3), correlated and off centre."""
+    """(50, 3), correlated and off center."""
     mixing = np.array([[2.0, 0.5, 0.0], [0.0, 1.0, -0.7], [0.3, 0.0, 0.5]])
     return (rng.normal(size=(50, 3)) @ mixing + [3.0, -1.0, 0.5]).astype(dtype)
 
