@@ -12,10 +12,10 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 export IPYTHONDIR := $(CURDIR)/$(VENV)/ipython
 
 .DEFAULT_GOAL := help
-.PHONY: help book test run lint serve clean
+.PHONY: help book test run results lint serve clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 # The stamp is written last, so an interrupted install is taken up again the next time.
 $(INSTALLED): requirements.txt pyproject.toml
@@ -42,6 +42,9 @@ test: $(INSTALLED) ## every unit test, then every notebook against its stored ou
 NOTEBOOKS ?=
 run: $(INSTALLED) ## execute every notebook again, in place (one: make run NOTEBOOKS=book/algorithm.ipynb)
 	$(BIN)/python tools/run_notebooks.py $(NOTEBOOKS)
+
+results: $(INSTALLED) ## train the stored experiments that are missing or were stopped, in about an hour
+	$(BIN)/python -m bnlib.lab --all --threads $(OMP_NUM_THREADS)
 
 lint: $(INSTALLED) ## check style and formatting, notebooks included
 	$(BIN)/python -m ruff check .

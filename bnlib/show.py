@@ -67,7 +67,7 @@ def show_agreement(what: str, ours, other, tolerance: float = 1e-12) -> None:
     assert np.isfinite(ours).all() and np.isfinite(other).all(), f"{what}: expected finite numbers"
     worst = np.max(np.abs(ours - other) / (1 + np.abs(other)), initial=0.0)
     assert worst <= tolerance, f"{what}: expected agreement to {tolerance:.0e} (got {worst:.2e})"
-    print(f"{what:<32} agree to {tolerance:.0e}")
+    print(f"{what}: agree to {tolerance:.0e}")
 
 
 def _array(a) -> np.ndarray:

@@ -4,5 +4,6 @@ from .algorithm import *
 from .conclusion import *
 from .covariate_shift import *
 from .experiments import *
+from .full_experiment import *
 from .inference import *
 from .normalization import *

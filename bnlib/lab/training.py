@@ -16,12 +16,24 @@ __all__ = ["History", "accuracy", "minibatches", "train"]
 
 @dataclass
 class History:
-    """What a training run left behind, as arrays over the steps at which it was looked at."""
+    """What a training run left behind, as arrays over the steps at which it was looked at.
 
-    loss: np.ndarray  # (steps,), the mini-batch's loss before each step
-    steps: np.ndarray  # (T,), how many steps had been taken at each look; the first is 0
-    accuracy: np.ndarray  # (T,), share of the test images classified correctly, at inference
-    percentiles: dict[str, np.ndarray] = field(default_factory=dict)  # name -> (T, 3, units)
+    Attributes
+    ----------
+    loss : (steps,)
+        The mini-batch's loss before each step.
+    steps : (T,)
+        How many steps had been taken at each look; the first is 0.
+    accuracy : (T,)
+        Share of the test images classified correctly, at inference.
+    percentiles : dict of str to (T, 3, units)
+        Of each probed module's input.
+    """
+
+    loss: np.ndarray
+    steps: np.ndarray
+    accuracy: np.ndarray
+    percentiles: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def minibatches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

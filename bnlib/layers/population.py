@@ -12,11 +12,20 @@ __all__ = ["BatchStatistics", "algorithm2", "pooled", "recompute_statistics"]
 
 
 class BatchStatistics(NamedTuple):
-    """What one batch says of each channel."""
+    """What one batch says of each channel.
 
-    mean: Tensor  # (C,)
-    var: Tensor  # (C,), biased
-    count: int  # m, the values pooled per channel
+    Attributes
+    ----------
+    mean : (C,)
+    var : (C,)
+        Biased.
+    count : int
+        m, the values pooled per channel.
+    """
+
+    mean: Tensor
+    var: Tensor
+    count: int
 
 
 def algorithm2(batches: list[BatchStatistics]) -> tuple[Tensor, Tensor]:

@@ -12,11 +12,18 @@ __all__ = ["Gradients", "batch_norm_backward", "batch_norm_backward_stepwise"]
 
 
 class Gradients(NamedTuple):
-    """The loss's derivatives, each in the shape of what it is taken by."""
+    """The loss's derivatives, each in the shape of what it is taken by.
 
-    dx: NDArray  # (N, C, *spatial)
-    dgamma: NDArray  # (C,)
-    dbeta: NDArray  # (C,)
+    Attributes
+    ----------
+    dx : (N, C, *spatial)
+    dgamma : (C,)
+    dbeta : (C,)
+    """
+
+    dx: NDArray
+    dgamma: NDArray
+    dbeta: NDArray
 
 
 def batch_norm_backward_stepwise(dy: NDArray, saved: Saved) -> Gradients:

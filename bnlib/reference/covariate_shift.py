@@ -23,7 +23,13 @@ __all__ = [
 
 
 class Normal(NamedTuple):
-    """A normal distribution of the input."""
+    """A normal distribution of the input.
+
+    Attributes
+    ----------
+    mean : float
+    std : float
+    """
 
     mean: float
     std: float
@@ -34,7 +40,13 @@ class Normal(NamedTuple):
 
 
 class Line(NamedTuple):
-    """The (wrong) model: y = intercept + slope x."""
+    """The (wrong) model: y = intercept + slope x.
+
+    Attributes
+    ----------
+    intercept : float
+    slope : float
+    """
 
     intercept: float
     slope: float

@@ -12,12 +12,25 @@ __all__ = ["Saved", "batch_norm_forward", "inference_batch_norm", "normalize"]
 
 
 class Saved(NamedTuple):
-    """What the forward pass keeps for the backward pass, and for the running statistics."""
+    """What the forward pass keeps for the backward pass, and for the running statistics.
 
-    centered: NDArray  # (N, C, *spatial), x - mean
-    std: NDArray  # (C,), sqrt(var + eps)
-    x_hat: NDArray  # (N, C, *spatial), centered / std
-    gamma: NDArray  # (C,)
+    Attributes
+    ----------
+    centered : (N, C, *spatial)
+        x - mean.
+    std : (C,)
+        sqrt(var + eps).
+    x_hat : (N, C, *spatial)
+        centered / std.
+    gamma : (C,)
+    statistics : Statistics
+        Of the batch.
+    """
+
+    centered: NDArray
+    std: NDArray
+    x_hat: NDArray
+    gamma: NDArray
     statistics: Statistics
 
 

@@ -22,18 +22,33 @@ __all__ = [
 
 
 class Statistics(NamedTuple):
-    """What one group of values says of each channel."""
+    """What one group of values says of each channel.
 
-    mean: NDArray  # (C,)
-    var: NDArray  # (C,), biased: the sum of squared deviations over count
-    count: int  # m, the values pooled per channel
+    Attributes
+    ----------
+    mean : (C,)
+    var : (C,)
+        Biased: the sum of squared deviations over `count`.
+    count : int
+        m, the values pooled per channel.
+    """
+
+    mean: NDArray
+    var: NDArray
+    count: int
 
 
 class Population(NamedTuple):
-    """What inference normalizes with."""
+    """What inference normalizes with.
 
-    mean: NDArray  # (C,)
-    var: NDArray  # (C,)
+    Attributes
+    ----------
+    mean : (C,)
+    var : (C,)
+    """
+
+    mean: NDArray
+    var: NDArray
 
 
 def batch_statistics(x: NDArray) -> Statistics:

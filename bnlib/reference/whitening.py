@@ -135,10 +135,18 @@ def principal_axes(x: NDArray, eps: float = 0.0) -> tuple[NDArray, NDArray, NDAr
 
 
 class BiasDescent(NamedTuple):
-    """A bias under gradient descent, step by step."""
+    """A bias under gradient descent, step by step.
 
-    b: NDArray  # (steps + 1,), the bias; the first is where it started
-    loss: NDArray  # (steps + 1,), the loss with that bias
+    Attributes
+    ----------
+    b : (steps + 1,)
+        The bias; the first is where it started.
+    loss : (steps + 1,)
+        The loss with that bias.
+    """
+
+    b: NDArray
+    loss: NDArray
 
 
 def gradient_ignoring_the_mean(dx_hat: NDArray) -> float:

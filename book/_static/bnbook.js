@@ -25,6 +25,14 @@
     });
   };
 
+  // A box that scrolls sideways must be reachable by keyboard; in a folded solution it has no width until it opens.
+  const reach = () =>
+    each(".bd-article pre", (box) => {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    });
+  document.addEventListener("click", () => setTimeout(reach, 100));
+  window.addEventListener("resize", reach);
+
   document.addEventListener("DOMContentLoaded", repair);
   // Again at the end: the icons are replaced by SVG, title and all, once the page has loaded.
   window.addEventListener("load", () => requestAnimationFrame(repair));

@@ -1,0 +1,67 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from bnlib.figures.full_experiment import (
+    plot_by_layer,
+    plot_distributions,
+    plot_heat_maps,
+    plot_over_setting,
+)
+
+
+@pytest.fixture
+def axes():
+    figure, axes = plt.subplots(1, 2)
+    yield axes
+    plt.close(figure)
+
+
+def test_every_cell_of_a_heat_map_says_its_per_cent(axes):
+    maps = {"plain": [[0.1, 0.2, 0.3], [0.4, 0.5, 0.98]], "with BN": np.zeros((2, 3))}
+    plot_heat_maps(axes, maps, rows=[0.1, 1.0], columns=[1, 2, 3], labels=("rate", "std"))
+    assert [text.get_text() for text in axes[0].texts] == ["10", "20", "30", "40", "50", "98"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["0.1", "1"]
+
+
+def test_all_heat_maps_have_one_scale(axes):
+    maps = {"a": np.full((1, 1), 0.2), "b": np.full((1, 1), 0.9)}
+    plot_heat_maps(axes, maps, [1], [1], ("", ""))
+    assert {ax.get_images()[0].get_clim() for ax in axes} == {(0, 1)}
+
+
+def test_a_heat_map_of_another_shape_is_refused(axes):
+    with pytest.raises(ValueError, match=r"expected a map of shape \(2, 3\)"):
+        plot_heat_maps(axes, {"a": np.zeros((3, 2)), "b": np.zeros((2, 3))}, [1, 2], [1, 2, 3], ("", ""))
+
+
+def test_the_line_is_the_median_and_every_seed_a_dot(axes):
+    plot_over_setting(axes[0], (2, 8), {"plain": [[0.2, 0.8], [0.4, 0.6], [0.9, 0.7]]}, "batch size")
+    median, *seeds = [line.get_ydata() for line in axes[0].get_lines()]
+    np.testing.assert_allclose(median, [0.4, 0.7])
+    assert len(seeds) == 3
+
+
+def test_a_missing_result_is_refused(axes):
+    with pytest.raises(ValueError, match="expected 2 results a seed"):
+        plot_over_setting(axes[0], (2, 8), {"plain": np.zeros((2, 3))}, "batch size")
+
+
+def test_the_fullest_bin_of_every_step_is_darkest(axes):
+    histograms = np.array([[[0.1, 0.9], [0.5, 0.5]], [[0.3, 0.1], [0.2, 0.8]]])  # (T, layers, bins)
+    plot_distributions(axes, [0, 100], [-1, 0, 1], histograms)
+    drawn = np.asarray(axes[0].collections[0].get_array()).reshape(2, 2)  # (bins, T)
+    np.testing.assert_allclose(drawn.max(axis=0), 1)
+    np.testing.assert_allclose(drawn[:, 1], [1, 1 / 3])
+
+
+def test_histograms_that_do_not_fit_are_refused(axes):
+    with pytest.raises(ValueError, match="expected histograms"):
+        plot_distributions(axes, [0, 100, 200], [-1, 0, 1], np.ones((2, 2, 2)))
+
+
+def test_layers_share_one_scale_and_step_0_is_left_out(axes):
+    results = {"plain": np.array([[1.0, 2.0], [3.0, 4.0]]), "with BN": np.full((2, 2), 9.0)}
+    plot_by_layer(axes, [0, 10], results, "gradient norm")
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+    np.testing.assert_array_equal(axes[0].get_lines()[1].get_xydata(), [[10, 4]])

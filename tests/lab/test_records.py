@@ -1,0 +1,247 @@
+"""Records: they come back as they were, and nothing else is taken for one."""
+
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+
+from bnlib.lab import records
+from bnlib.lab.records import Record, Series, read_partial, read_record, write_partial, write_record
+
+
+def example(**changes):
+    values = {
+        "accuracy": np.array([0.1, 0.987654]),
+        "loss": np.array([np.nan, 1.234567]),
+        "percentiles": np.arange(12.0).reshape(2, 3, 2) - 5,
+    }
+    fields = {
+        "experiment": "tiny",
+        "question": "Does it work?",
+        "settings": {"batch_size": 60, "varied": {"norm": [None, "before"]}},
+        "seeds": [0, 1],
+        "steps": [0, 10],
+        "data": {"name": "noise", "train": 50, "test": 20, "sha256": "abc"},
+        "versions": {"torch": "2"},
+        "date": "2026-01-01",
+        "duration_s": 1.5,
+        "processor": {"model": "one", "cores": 2, "threads": 1},
+        "series": [Series({"norm": norm}, seed, values) for norm in (None, "before") for seed in (0, 1)],
+    }
+    return Record(**{**fields, **changes})
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "tiny.json"
+
+
+@pytest.fixture
+def content(path):
+    write_record(path, example())
+    return json.loads(path.read_text())
+
+
+def test_a_record_comes_back_as_it_was(path):
+    write_record(path, example())
+    back, then = read_record(path), example()
+    for field in dataclasses.fields(Record):
+        if field.name != "series":
+            assert getattr(back, field.name) == getattr(then, field.name)
+    assert [(run.setting, run.seed) for run in back.series] == [(r.setting, r.seed) for r in then.series]
+    assert np.array_equal(back.series[0].values["percentiles"], then.series[0].values["percentiles"])
+
+
+def test_numbers_are_rounded_and_what_is_not_finite_is_null(content):
+    values = content["series"][0]["values"]
+    assert values["accuracy"] == [0.1, 0.9877]
+    assert values["loss"] == [None, 1.235]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_diverged_comes_back_as_nan(path, bad):
+    write_record(path, example(series=[Series({}, 0, {"loss": np.array([bad, 1])})]))
+    assert np.array_equal(read_record(path).series[0].values["loss"], [np.nan, 1], equal_nan=True)
+
+
+def test_writing_twice_gives_the_same_bytes(path):
+    write_record(path, example())
+    first = path.read_bytes()
+    write_record(path, read_record(path))
+    assert path.read_bytes() == first
+
+
+def test_a_run_is_one_line(content, path):
+    lines = [line for line in path.read_text().splitlines() if line.startswith('{"setting"')]
+    assert len(lines) == len(content["series"])
+
+
+def test_stack_takes_the_runs_of_a_setting_seed_by_seed():
+    record = example()
+    for i, run in enumerate(record.series):
+        record.series[i] = run._replace(values={**run.values, "accuracy": np.array([i, i])})
+    assert record.stack("accuracy", norm=None)[:, 0].tolist() == [0, 1]
+    assert record.stack("accuracy", norm="before")[:, 0].tolist() == [2, 3]
+    assert record.stack("accuracy", seed=1)[:, 0].tolist() == [1, 3]
+    assert record.stack("percentiles").shape == (4, 2, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("accuracy", {"norm": "after"}), ("speed", {}), ("loss", {"x": 1})]
+)
+def test_what_was_not_run_cannot_be_stacked(name, setting):
+    with pytest.raises(KeyError, match=f"no {name}"):
+        example().stack(name, **setting)
+
+
+def remove(name):
+    return lambda content: content.pop(name)
+
+
+def put(value, *path):
+    def change(content):
+        *way, last = path
+        for key in way:
+            content = content[key]
+        content[last] = value
+
+    return change
+
+
+DAMAGE = {
+    "no schema": (remove("schema"), "schema"),
+    "another schema": (put(2, "schema"), "expected schema 1"),
+    "a field is missing": (remove("seeds"), "expected the fields"),
+    "a field too many": (put(1, "more"), "expected the fields"),
+    "a field of another type": (put("0", "seeds"), "seeds of another type"),
+    "a bool for a number": (put(True, "duration_s"), "duration_s"),
+    "a seed that is no integer": (put([0, 1.5], "seeds"), "seeds to be integers"),
+    "no steps": (put([], "steps"), "steps"),
+    "steps that descend": (put([10, 0], "steps"), "ascending"),
+    "data without a sum": (put({"name": "x", "train": 1, "test": 1}, "data"), "sha256"),
+    "a processor of another type": (put("2", "processor", "cores"), "cores"),
+    "no runs": (put([], "series"), "at least one run"),
+    "a run without values": (put({"setting": {}, "seed": 0}, "series", 0), "a run with"),
+    "a run of nothing": (put({}, "series", 0, "values"), "values by name"),
+    "a seed that is not listed": (put(7, "series", 0, "seed"), "one of the seeds"),
+    "too few looks": (put([0.1], "series", 0, "values", "accuracy"), "accuracy at 2 looks"),
+    "text for a number": (put(["0.1", 0.2], "series", 0, "values", "accuracy"), "lists of numbers"),
+    "ragged values": (put([[1, 2], [1]], "series", 0, "values", "loss"), "as long at every look"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_record_that_breaks_the_schema_is_refused(path, content, damage):
+    change, complaint = DAMAGE[damage]
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=complaint) as error:
+        read_record(path)
+    assert str(path) in str(error.value)
+
+
+NOT_RECORDS = {
+    "foreign": b"hello",
+    "empty": b"",
+    "no text": b"\xff\xfe\x00",
+    "other JSON": b"[1, 2]",
+    "NaN": b"[NaN]",
+}
+
+
+@pytest.mark.parametrize("bytes_", NOT_RECORDS.values(), ids=NOT_RECORDS)
+def test_a_foreign_file_is_neither_read_nor_overwritten(path, bytes_):
+    path.write_bytes(bytes_)
+    with pytest.raises(ValueError, match=r"tiny\.json"):
+        read_record(path)
+    with pytest.raises(ValueError, match=r"tiny\.json"):
+        write_record(path, example())
+    assert path.read_bytes() == bytes_
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_half_written_record_is_neither_read_nor_overwritten(path, content, share):
+    half = path.read_bytes()[: int(share * path.stat().st_size)]
+    path.write_bytes(half)
+    with pytest.raises(ValueError, match="half-written"):
+        write_record(path, example())
+    assert path.read_bytes() == half
+
+
+def test_a_record_of_another_experiment_is_not_overwritten(path):
+    write_record(path, example(experiment="other"))
+    with pytest.raises(ValueError, match="one of other"):
+        write_record(path, example())
+    assert read_record(path).experiment == "other"
+
+
+def test_what_could_not_be_read_is_not_written(path):
+    with pytest.raises(ValueError, match="2 looks"):
+        write_record(path, example(series=[Series({}, 0, {"loss": np.zeros(3)})]))
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(path, monkeypatch, error):
+    write_record(path, example())
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise error
+
+    for call in ("fsync", "replace"):
+        with monkeypatch.context() as patch, pytest.raises(type(error)):
+            patch.setattr(records.os, call, fail)
+            write_record(path, example(question="Another?"))
+        assert path.read_bytes() == before
+        assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_missing_record_is_said_to_be_missing(path):
+    with pytest.raises(FileNotFoundError):
+        read_record(path)
+    with pytest.raises(FileNotFoundError):
+        read_partial(path)
+
+
+def test_others_may_read_a_record(path):
+    write_record(path, example())
+    assert os.stat(path).st_mode & 0o777 == 0o644
+
+
+def test_the_state_of_a_stopped_run_comes_back_bit_by_bit(tmp_path):
+    arrays = {
+        "state/weights.0": np.random.default_rng(0).normal(size=(2, 3)),
+        "0/loss": np.array([np.nan, 1]),
+    }
+    write_partial(tmp_path / "x.npz", "mark", arrays)
+    mark, back = read_partial(tmp_path / "x.npz")
+    assert mark == "mark"
+    assert back.keys() == arrays.keys()
+    assert all(back[name].tobytes() == arrays[name].tobytes() for name in arrays)
+
+
+def damaged_states(folder):
+    write_partial(folder / "whole.npz", "mark", {"a": np.arange(1000)})
+    whole = (folder / "whole.npz").read_bytes()
+    yield whole[:10]
+    yield whole[: len(whole) // 2]
+    yield b""
+    yield b"hello"
+    for save, array in ((np.savez, {"a": np.arange(3)}), (np.save, {"arr": np.arange(3)})):
+        with open(folder / "other", "wb") as file:
+            save(file, **array)
+        yield (folder / "other").read_bytes()
+    with open(folder / "other", "wb") as file:
+        np.savez(file, fingerprint=np.array([{}], dtype=object))  # would have to be unpickled
+    yield (folder / "other").read_bytes()
+
+
+def test_a_damaged_or_foreign_state_is_refused(tmp_path):
+    for i, bytes_ in enumerate(damaged_states(tmp_path)):
+        path = tmp_path / f"{i}.npz"
+        path.write_bytes(bytes_)
+        with pytest.raises(ValueError, match="half-written or foreign"):
+            read_partial(path)

@@ -1,0 +1,73 @@
+"""Honest records: each stored result is read, and the beginning of it comes out again."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnlib.lab import load_mnist
+from bnlib.lab.experiments import EXPERIMENTS, describe_data, fingerprint, rerun, settings_of
+from bnlib.lab.records import read_record
+
+RESULTS = Path(__file__).parents[2] / "book" / "results"
+PATHS = sorted(RESULTS.glob("*.json"))
+
+STEPS = {"cnn": 50}  # to which a slice goes at most, where it is not 300
+CASES = {"cnn": 1}  # how many settings, spread over the experiment's, where it is not 3
+# Float32 sums depend on the processor and on how many runs share a product, and every step amplifies the
+# difference a little. Of the accuracy this may move a few of the 10,000 test images across a border.
+ACCURACY = {"rtol": 0, "atol": 0.005}
+OTHERS = {"rtol": 0.01, "atol": 0.001}
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of embedded images: such a slice is skipped, with the reason
+        return load_mnist()
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_stored_record_is_whole_and_small(path):
+    record = read_record(path)
+    assert record.experiment == path.stem
+    assert (record.data["train"], record.data["test"]) == (60_000, 10_000)
+    assert record.data["name"] == "MNIST, the official files"
+    assert path.stat().st_size < 300_000
+
+
+def test_the_stored_records_are_small_together():
+    assert sum(path.stat().st_size for path in PATHS) < 1_200_000
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_stored_record_is_that_of_the_experiment_as_it_now_is(path):
+    record, experiment = read_record(path), EXPERIMENTS[path.stem]
+    asked = (settings_of(experiment), range(experiment.seeds), experiment.looks)
+    found = (record.settings, record.seeds, record.steps)
+    assert fingerprint(*found, {}) == fingerprint(*asked, {})
+    assert record.question == experiment.question
+    assert len(record.series) == len(experiment.cases) * experiment.seeds
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_the_beginning_of_a_stored_record_comes_out_again(path, mnist):
+    record = read_record(path)
+    if describe_data(mnist)["sha256"] != record.data["sha256"]:
+        pytest.skip("made from the official MNIST files, which are not at hand")
+    seed = record.seeds[-1]
+    cases = [run.setting for run in record.series if run.seed == seed]
+    # With a larger learning rate the steps are chaotic: the last bit decides where they lead.
+    eligible = [case for case in cases if case.get("learning_rate", 0) <= 1]
+    cases = eligible[:: max(1, (len(eligible) - 1) // 2)][: CASES.get(path.stem, 3)]
+    steps = max(step for step in record.steps if step <= STEPS.get(path.stem, 300))
+    pairs = rerun(record, mnist, seed=seed, steps=steps, cases=cases)
+    assert len(pairs) == len(cases)
+    for stored, now in pairs:
+        assert stored.values.keys() == now.values.keys()
+        for name, value in stored.values.items():
+            tolerance = ACCURACY if name.startswith("accuracy") else OTHERS
+            np.testing.assert_allclose(
+                now.values[name], value, **tolerance, err_msg=f"{name} of {stored[:2]}"
+            )
