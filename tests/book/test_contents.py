@@ -5,7 +5,15 @@ import re
 import pytest
 import yaml
 
-CHAPTERS = ["covariate_shift", "normalization", "algorithm", "inference", "experiments", "conclusion"]
+CHAPTERS = [
+    "covariate_shift",
+    "normalization",
+    "algorithm",
+    "inference",
+    "experiments",
+    "full_experiment",
+    "conclusion",
+]
 REFERENCE = ["notation", "api", "references", "colophon"]
 
 
