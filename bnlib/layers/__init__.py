@@ -2,6 +2,9 @@
 
 from .batch_norm import *
 from .folding import *
+from .frozen import *
 from .functional import *
+from .guarded import *
 from .handmade import *
+from .masked import *
 from .population import *

@@ -122,7 +122,8 @@ def _pairs(model: nn.Module) -> list[tuple[str, str]]:
     reached_into = {node.target.rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
     pairs = []
     for node in calls:
-        before = node.args[0] if node.args else None
+        # called with its input and nothing else; a masked norm, say, is another function
+        before = node.args[0] if len(node.args) == 1 and not node.kwargs else None
         if before not in calls or len(before.users) > 1 or times[node.target] + times[before.target] > 2:
             continue
         layer, norm = model.get_submodule(before.target), model.get_submodule(node.target)

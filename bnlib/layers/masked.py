@@ -1,0 +1,62 @@
+"""Batch norm of padded sequences: the padding is no data."""
+
+import torch
+from torch import Tensor
+
+from .batch_norm import BatchNorm
+
+__all__ = ["MaskedBatchNorm"]
+
+
+class MaskedBatchNorm(BatchNorm):
+    """A `BatchNorm` of the positions that a mask calls valid; the others come out zero.
+
+    The valid positions are taken out, normalized as one batch of m = mask.sum() values per channel, and
+    put back. Whatever stands in the padding, NaN included, enters neither the output nor the statistics,
+    and its gradient is zero. With running statistics at inference, the mask only zeroes.
+
+    Parameters
+    ----------
+    num_features, eps, momentum, affine, track_running_stats, device, dtype
+        As in `BatchNorm`, whose state dict it has, and so torch.nn's.
+
+    Raises
+    ------
+    TypeError
+        On forward: if the mask is not boolean.
+    ValueError
+        On forward: if the mask has the wrong shape, or with batch statistics fewer than two positions are
+        valid; and as in `BatchNorm`. The running statistics are then left as they were.
+    RuntimeError
+        On forward: if the input has another number of channels than `num_features`.
+
+    Notes
+    -----
+    `fold_model` leaves it where it is. `recompute_statistics` knows of no mask: it is not for models with
+    this layer.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Normalize, scale and shift the valid positions.
+
+        Parameters
+        ----------
+        x : (N, C, L), or (N, C, *spatial)
+        mask : (N, L), or (N, *spatial), bool
+            True where x is data, False where it is padding.
+
+        Returns
+        -------
+        Tensor of x's shape
+        """
+        self.check_input(x)
+        expected = (x.shape[0], *x.shape[2:])
+        if mask.dtype != torch.bool:
+            raise TypeError(f"expected a mask of torch.bool (got {mask.dtype})")
+        if mask.shape != expected:
+            raise ValueError(f"expected a mask of shape {expected} (got {tuple(mask.shape)})")
+        # taken out, not multiplied by zero: 0 * nan is nan
+        valid = super().forward(x.movedim(1, -1)[mask])  # (m, C)
+        y = torch.zeros_like(x, dtype=valid.dtype)
+        y.movedim(1, -1)[mask] = valid
+        return y

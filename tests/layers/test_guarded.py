@@ -1,0 +1,166 @@
+"""Guarded: one bad batch spoils torch.nn's statistics for ever, and ours not at all."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from bnlib.layers import BatchNorm, GuardedBatchNorm, SkippingBatchNorm
+
+THEIRS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+guarded = pytest.mark.parametrize("guarded", [GuardedBatchNorm, SkippingBatchNorm])
+bad = pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+momenta = pytest.mark.parametrize("momentum", [0.1, None])
+
+
+def assert_same_state(a, b, rtol=0, atol=0):
+    a, b = a.state_dict(), b.state_dict()
+    assert list(a) == list(b)
+    for name in b:
+        torch.testing.assert_close(a[name], b[name], rtol=rtol, atol=atol)
+
+
+def spoil(x, value):
+    """One bad value, in channel 1."""
+    spoiled = x.clone()
+    spoiled[(0, 1, *(0,) * (x.ndim - 2))] = value
+    return spoiled
+
+
+@bad
+@momenta
+def test_one_bad_batch_poisons_torch_for_ever_and_ours_not_at_all(new_batch, value, momentum, agree):
+    dtype = new_batch().dtype
+    ours = SkippingBatchNorm(3, momentum=momentum, dtype=dtype)
+    theirs, never = (THEIRS[new_batch().ndim](3, momentum=momentum, dtype=dtype) for _ in range(2))
+    for i in range(30):
+        batch = new_batch()
+        if i == 5:
+            ours(spoil(batch, value)), theirs(spoil(batch, value))
+        else:
+            ours(batch), theirs(batch), never(batch)
+    assert theirs.running_var.isnan().tolist() == [False, True, False]
+    assert not theirs.running_mean[1].isfinite()
+    assert theirs.eval()(new_batch())[:, 1].isnan().all()
+    agree(ours.running_mean, never.running_mean, times=50)
+    agree(ours.running_var, never.running_var, times=50)
+    assert ours.num_batches_tracked == never.num_batches_tracked == 29
+
+
+@bad
+@momenta
+def test_the_default_raises_names_the_channels_and_moves_nothing(x, unlike_new, value, momentum):
+    norm = unlike_new(GuardedBatchNorm(3, momentum=momentum, dtype=x.dtype))
+    before = copy.deepcopy(norm)
+    with pytest.raises(
+        ValueError, match=r"finite batch statistics \(got NaN or infinity in channels \[1\]\)"
+    ):
+        norm(spoil(x, value))
+    assert_same_state(norm, before)
+    norm(x), before(x)
+    assert_same_state(norm, before)
+
+
+@bad
+def test_a_skipped_batch_moves_no_channel_and_is_not_hidden(x, unlike_new, value):
+    norm = unlike_new(SkippingBatchNorm(3, dtype=x.dtype))
+    before = copy.deepcopy(norm)
+    y = norm(spoil(x, value))
+    assert_same_state(norm, before)
+    assert y[:, 1].isnan().any()
+    assert y[:, ::2].isfinite().all()
+
+
+@guarded
+@pytest.mark.parametrize("arguments", [{}, {"momentum": None}, {"affine": False}], ids=str)
+def test_finite_batches_are_treated_as_by_torch(new_batch, generator, unlike_new, agree, guarded, arguments):
+    dtype = new_batch().dtype
+    ours = unlike_new(guarded(3, **arguments, dtype=dtype))
+    theirs = THEIRS[new_batch().ndim](3, **arguments, dtype=dtype)
+    theirs.load_state_dict(ours.state_dict())
+    for i in range(4):
+        if i == 3:
+            ours.eval(), theirs.eval()
+        x = new_batch().requires_grad_()
+        x_theirs = x.detach().clone().requires_grad_()
+        dy = torch.randn(x.shape, generator=generator, dtype=dtype)
+        y, y_theirs = ours(x), theirs(x_theirs)
+        agree(y, y_theirs, times=10)
+        y.backward(dy), y_theirs.backward(dy)
+        agree(x.grad, x_theirs.grad, times=50)
+        tolerance = 1e-3 if dtype == torch.float32 else 1e-10
+        assert_same_state(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@guarded
+@pytest.mark.parametrize("dtype", [torch.float64], ids=str, indirect=True)
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3, 2)], ids=str, indirect=True)
+def test_the_derivatives_are_those_of_central_differences(x, unlike_new, guarded):
+    norm = unlike_new(guarded(3, eps=1e-2, dtype=x.dtype))
+
+    def call(x, weight, bias):
+        return torch.func.functional_call(norm, {"weight": weight, "bias": bias}, (x,))
+
+    assert torch.autograd.gradcheck(call, [x.requires_grad_(), *norm.parameters()])
+
+
+def test_finite_values_whose_variance_overflows_are_refused():
+    x = torch.tensor([[1e30, 1.0], [-1e30, 2.0]])
+    theirs, ours = nn.BatchNorm1d(2), GuardedBatchNorm(2)
+    theirs(x)
+    assert theirs.running_var.isinf().tolist() == [True, False]
+    with pytest.raises(ValueError, match=r"channels \[0\]"):
+        ours(x)
+
+
+@pytest.mark.parametrize(
+    "x", [[[1e3, 1.0], [-1e3, 2.0]], [[1e6, 1.0], [1e6 + 1, 2.0]]], ids=["variance", "mean"]
+)
+def test_statistics_too_large_for_a_half_buffer_are_refused(x):
+    # float32 activations and float16 buffers, as after half() on the norms alone
+    x = torch.tensor(x)
+    plain, norm = BatchNorm(2).half(), GuardedBatchNorm(2).half()
+    plain(x)
+    assert not (plain.running_mean.isfinite() & plain.running_var.isfinite())[0]
+    with pytest.raises(ValueError, match=r"channels \[0\]"):
+        norm(x)
+    assert_same_state(norm, BatchNorm(2).half())
+
+
+@guarded
+@pytest.mark.parametrize("x", [torch.full((6, 3), torch.nan)], ids=["all NaN"])
+def test_nothing_is_guarded_where_nothing_is_kept(x, unlike_new, guarded):
+    for norm in (unlike_new(guarded(3)).eval(), guarded(3, track_running_stats=False)):
+        before = copy.deepcopy(norm)
+        assert norm(x).isnan().all()
+        assert_same_state(norm, before)
+
+
+def test_a_subclass_says_what_else_to_do(x):
+    class Noting(GuardedBatchNorm):
+        def refuse(self, bad):
+            self.noted = bad
+
+    norm = Noting(3, dtype=x.dtype)
+    norm(spoil(x, torch.nan))
+    assert norm.noted.tolist() == [False, True, False]
+    assert_same_state(norm, BatchNorm(3, dtype=x.dtype))
+
+
+@guarded
+def test_a_deep_copy_shares_nothing_and_state_dicts_load_both_ways(x, unlike_new, guarded):
+    norm, theirs = unlike_new(guarded(3, dtype=x.dtype)), THEIRS[x.ndim](3, dtype=x.dtype)
+    theirs.load_state_dict(norm.state_dict())
+    twin = copy.deepcopy(norm)
+    twin(x)
+    assert_same_state(norm, theirs)
+    twin.load_state_dict(theirs.state_dict())
+    assert_same_state(twin, theirs)
+    assert twin.state_dict()._metadata == theirs.state_dict()._metadata
+
+
+@guarded
+def test_one_value_per_channel_is_refused_as_by_the_layer(guarded):
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        guarded(3)(torch.ones(1, 3))
