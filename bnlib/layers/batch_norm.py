@@ -1,11 +1,13 @@
 """The layer: parameters, running statistics and two modes around the functions."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from bnlib.reference.statistics import update_running
 
-from .functional import batch_statistics, normalize, scale_and_shift
+from .functional import at_least_float32, batch_statistics, normalize, scale_and_shift
 
 __all__ = ["BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 
@@ -29,20 +31,32 @@ class BatchNorm(nn.Module):
         Without them, batch statistics serve at inference too.
     device, dtype
         Of the parameters and buffers.
+    bias : bool
+        Whether there is a `bias` beside the `weight`.
 
     Raises
     ------
     ValueError
-        On forward: if the input has the wrong number of dimensions or, with batch statistics, fewer than
-        two values per channel or an eps that is not positive. The running statistics are then left as
-        they were.
+        On forward: if the input has the wrong number of dimensions, if eps is negative or, with batch
+        statistics, if eps is zero or a channel has a single value. The running statistics are then left
+        as they were.
     RuntimeError
-        On forward: if the input has another number of channels than `num_features`.
+        On forward: if the input has another number of channels than `num_features`, or another dtype
+        than the layer; a float32 layer takes float16 and bfloat16 too.
+    NotImplementedError
+        On forward: if the input is not floating point.
 
     Notes
     -----
     Source: Ioffe & Szegedy 2015, Algorithms 1 and 2. A batch is normalized by its biased variance;
-    what is kept for inference is the unbiased one.
+    what is kept for inference is the unbiased one. Sums and statistics are in float32 at least, and the
+    output in the input's dtype. An empty batch has no statistics: it is counted, and moves nothing.
+
+    It is no subclass of torch.nn's: what looks for those by type, as ``torch.optim.swa_utils.update_bn``
+    does, does not see it; `recompute_statistics` sees both.
+
+    Under ``torch.func.vmap`` each example would move the same buffers, which torch refuses: use eval mode
+    or ``track_running_stats=False`` there.
     """
 
     _version = 2  # torch.nn's: the state dict has num_batches_tracked
@@ -57,6 +71,8 @@ class BatchNorm(nn.Module):
         track_running_stats: bool = True,
         device=None,
         dtype=None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.num_features = num_features
@@ -69,7 +85,7 @@ class BatchNorm(nn.Module):
             return torch.empty(num_features, device=device, dtype=dtype)
 
         self.register_parameter("weight", nn.Parameter(empty()) if affine else None)
-        self.register_parameter("bias", nn.Parameter(empty()) if affine else None)
+        self.register_parameter("bias", nn.Parameter(empty()) if affine and bias else None)
         self.register_buffer("running_mean", empty() if track_running_stats else None)
         self.register_buffer("running_var", empty() if track_running_stats else None)
         count = torch.tensor(0, dtype=torch.long, device=device) if track_running_stats else None
@@ -88,43 +104,54 @@ class BatchNorm(nn.Module):
         self.reset_running_stats()
         if self.affine:
             nn.init.ones_(self.weight)
-            nn.init.zeros_(self.bias)
+            if self.bias is not None:
+                nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize, scale and shift: (N, C, *spatial) to the same shape."""
         self.check_input(x)
         mean, var = self.statistics(x)
-        x_hat = normalize(x, mean, var, self.eps)
-        return scale_and_shift(x_hat, self.weight, self.bias) if self.affine else x_hat
+        y = normalize(at_least_float32(x), mean, var, self.eps)
+        if self.weight is not None:
+            y = scale_and_shift(
+                y, self.weight, torch.zeros_like(self.weight) if self.bias is None else self.bias
+            )
+        return y.to(x.dtype)
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and variance (C,) to normalize with: the batch's, kept for later, or the kept ones."""
         if not self.training and self.running_mean is not None:
             return self.running_mean, self.running_var
-        count = x.numel() // x.shape[1]  # m, the values pooled per channel
-        if count < 2:
+        count = math.prod((x.shape[0], *x.shape[2:]))  # m, the values pooled per channel
+        if count == 1:
             raise ValueError(
                 f"Expected more than 1 value per channel when training, got input size {x.size()}"
             )
-        if self.eps <= 0:
-            raise ValueError(f"expected eps > 0 with batch statistics (got {self.eps})")
-        mean, var = batch_statistics(x)
+        if self.eps == 0:
+            raise ValueError("expected eps > 0 with batch statistics (got 0)")
+        mean, var = batch_statistics(at_least_float32(x))
         # as in torch.nn, tracking may also be switched off, and the buffers taken away, after construction
         if self.training and self.track_running_stats and self.running_mean is not None:
-            self.keep(mean.detach(), var.detach() * (count / (count - 1)))
+            if count > 0:
+                self.keep(mean.detach(), var.detach() * (count / (count - 1)))
+            else:
+                self.num_batches_tracked += 1
         return mean, var
 
     @torch.no_grad()
     def keep(self, mean: Tensor, unbiased_var: Tensor) -> None:
         """Move the running statistics towards those of one more batch, both (C,)."""
         self.num_batches_tracked += 1
-        # int: a quotient of a tensor would be float32, and too coarse for float64 statistics
-        momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        momentum = self.momentum
+        if (
+            momentum is None
+        ):  # in the statistics' dtype: a quotient of integers is float32, too coarse for float64
+            momentum = 1 / self.num_batches_tracked.to(mean.dtype)
         self.running_mean.copy_(update_running(self.running_mean, mean, momentum))
         self.running_var.copy_(update_running(self.running_var, unbiased_var, momentum))
 
     def check_input(self, x: Tensor) -> None:
-        """Refuse, before anything moves, what has the wrong dimensions or channels."""
+        """Refuse, before anything moves, what the layer cannot normalize."""
         if self.dimensions is None:
             if x.dim() < 2:
                 raise ValueError(f"expected at least 2D input (got {x.dim()}D input)")
@@ -133,12 +160,20 @@ class BatchNorm(nn.Module):
             raise ValueError(f"expected {expected} input (got {x.dim()}D input)")
         if x.shape[1] != self.num_features:
             raise RuntimeError(f"expected {self.num_features} channels (got {x.shape[1]})")
+        if not x.is_floating_point():
+            raise NotImplementedError(f"expected floating-point input (got {x.dtype})")
+        accepted = x.dtype, torch.promote_types(x.dtype, torch.float32)
+        for own in (self.weight, self.bias, self.running_mean, self.running_var):
+            if own is not None and own.dtype not in accepted:
+                raise RuntimeError(f"expected {own.dtype} input, as the layer is (got {x.dtype})")
+        if self.eps < 0:
+            raise ValueError(f"expected eps >= 0 (got {self.eps})")
 
     def extra_repr(self) -> str:
         """The constructor's arguments."""
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args) -> None:

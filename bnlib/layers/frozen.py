@@ -63,7 +63,7 @@ def freeze(model: nn.Module) -> nn.Module:
     Raises
     ------
     ValueError
-        If a batch norm has no running statistics to keep, or a weight without a bias.
+        If a batch norm has no running statistics to keep, or a bias without a weight.
     TypeError
         If a batch norm is of a class with a forward of its own, which may do more than normalize.
     """
@@ -84,10 +84,10 @@ def _frozen(name: str, norm: nn.Module) -> FrozenBatchNorm:
         raise TypeError(f"expected batch norms with the forward of ours or of torch.nn's (got {where})")
     if norm.running_mean is None or norm.running_var is None:
         raise ValueError(f"expected batch norms with running statistics (got {where}, which has none)")
-    if (norm.weight is None) != (norm.bias is None):
-        raise ValueError(f"expected batch norms with a weight and a bias or neither (got {where})")
-    affine = norm.weight is not None
-    frozen = FrozenBatchNorm(norm.num_features, norm.eps, norm.momentum, affine, device="meta")
+    affine, bias = norm.weight is not None, norm.bias is not None
+    if bias and not affine:
+        raise ValueError(f"expected batch norms whose bias has a weight beside it (got {where})")
+    frozen = FrozenBatchNorm(norm.num_features, norm.eps, norm.momentum, affine, device="meta", bias=bias)
     theirs = next((dimensions for kind, dimensions in DIMENSIONS.items() if isinstance(norm, kind)), None)
     frozen.dimensions = getattr(norm, "dimensions", theirs)
     frozen.weight, frozen.bias = norm.weight, norm.bias

@@ -4,12 +4,21 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "at_least_float32",
     "batch_statistics",
     "inference_batch_norm",
     "normalize",
     "scale_and_shift",
     "training_batch_norm",
 ]
+
+
+def at_least_float32(X: Tensor) -> Tensor:
+    """X in float32 if it is in half precision or bfloat16, else as it is.
+
+    Squares of float16 overflow and sums of bfloat16 stop growing, so layers compute in this dtype.
+    """
+    return X.to(torch.promote_types(X.dtype, torch.float32))
 
 
 def batch_statistics(X: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,15 +25,14 @@ class MaskedBatchNorm(BatchNorm):
     TypeError
         On forward: if the mask is not boolean.
     ValueError
-        On forward: if the mask has the wrong shape, or with batch statistics fewer than two positions are
-        valid; and as in `BatchNorm`. The running statistics are then left as they were.
+        On forward: if the mask has the wrong shape, or with batch statistics a single position is valid;
+        and as in `BatchNorm`. The running statistics are then left as they were.
     RuntimeError
         On forward: if the input has another number of channels than `num_features`.
 
     Notes
     -----
-    `fold_model` leaves it where it is. `recompute_statistics` knows of no mask: it is not for models with
-    this layer.
+    `fold_model` leaves it where it is.
     """
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -49,14 +48,17 @@ class MaskedBatchNorm(BatchNorm):
         -------
         Tensor of x's shape
         """
+        values = self.valid(x, mask)
+        y = torch.zeros_like(x)
+        y.movedim(1, -1)[mask] = super().forward(values)
+        return y
+
+    def valid(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The values that the mask calls valid, as one batch (m, C); arguments as in `forward`."""
         self.check_input(x)
         expected = (x.shape[0], *x.shape[2:])
         if mask.dtype != torch.bool:
             raise TypeError(f"expected a mask of torch.bool (got {mask.dtype})")
         if mask.shape != expected:
             raise ValueError(f"expected a mask of shape {expected} (got {tuple(mask.shape)})")
-        # taken out, not multiplied by zero: 0 * nan is nan
-        valid = super().forward(x.movedim(1, -1)[mask])  # (m, C)
-        y = torch.zeros_like(x, dtype=valid.dtype)
-        y.movedim(1, -1)[mask] = valid
-        return y
+        return x.movedim(1, -1)[mask]  # taken out, not multiplied by zero: 0 * nan is nan

@@ -5,8 +5,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from .functional import batch_statistics
+from .batch_norm import BatchNorm
+from .frozen import FrozenBatchNorm
+from .functional import at_least_float32, batch_statistics
+from .masked import MaskedBatchNorm
 
 __all__ = ["BatchStatistics", "algorithm2", "pooled", "recompute_statistics"]
 
@@ -83,11 +87,16 @@ def pooled(batches: list[BatchStatistics]) -> tuple[Tensor, Tensor]:
     return mean, var
 
 
+def _first_input(model: nn.Module, batch) -> None:
+    model(batch if isinstance(batch, Tensor) else batch[0])
+
+
 @torch.no_grad()
 def recompute_statistics(
     model: nn.Module,
-    batches: Iterable[Tensor],
+    batches: Iterable,
     combine: Callable[[list[BatchStatistics]], tuple[Tensor, Tensor]] = pooled,
+    call: Callable = _first_input,
 ) -> nn.Module:
     """Set every batch norm's running statistics from the training data, with the weights as they now are.
 
@@ -97,11 +106,15 @@ def recompute_statistics(
     Parameters
     ----------
     model : nn.Module
-        Its batch norms may be ours or torch.nn's. Its modes stay as they are.
+        Its batch norms may be ours or torch.nn's; frozen ones stay as they are. Its modes stay too.
     batches : iterable of Tensor, or of tuples that start with one
         Training inputs; a DataLoader will do.
     combine : callable
-        `pooled` or `algorithm2`.
+        `pooled`, which is exact for batches of any sizes and any number of valid positions, or
+        `algorithm2`.
+    call : callable
+        Sends a batch through the model, when it takes more than one input: for padded sequences,
+        ``lambda model, batch: model(batch.x, batch.mask)``.
 
     Returns
     -------
@@ -118,13 +131,13 @@ def recompute_statistics(
     -----
     Source: Ioffe & Szegedy 2015, Algorithm 2; Wu & Johnson 2021, section 3.
     """
-    norms = [m for m in model.modules() if isinstance(getattr(m, "running_mean", None), Tensor)]
+    norms = [m for m in model.modules() if _keeps_statistics(m)]
     if not norms:
         raise ValueError("expected a model with batch norms that keep running statistics (got none)")
     seen: dict[nn.Module, list[BatchStatistics]] = {norm: [] for norm in norms}
 
     def measure(norm, inputs):
-        x = inputs[0]
+        x = at_least_float32(norm.valid(*inputs) if isinstance(norm, MaskedBatchNorm) else inputs[0])
         seen[norm].append(BatchStatistics(*batch_statistics(x), x.numel() // x.shape[1]))
 
     # In training mode the norms also move their buffers: put them aside, and back if anything fails.
@@ -135,7 +148,7 @@ def recompute_statistics(
         for norm in norms:
             norm.train()
         for batch in batches:
-            model(batch if isinstance(batch, Tensor) else batch[0])
+            call(model, batch)
         if not all(seen.values()):
             raise ValueError("expected at least one batch through every batch norm (got none)")
         combined = [combine(seen[norm]) for norm in norms]
@@ -149,3 +162,8 @@ def recompute_statistics(
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(var)
     return model
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    batch_norm = isinstance(module, BatchNorm | _BatchNorm) and not isinstance(module, FrozenBatchNorm)
+    return batch_norm and module.running_mean is not None

@@ -234,10 +234,10 @@ def test_a_frozen_norm_without_running_statistics_is_refused_on_forward():
             FrozenBatchNorm(3, track_running_stats=False).train(mode)(torch.randn(6, 3))
 
 
-def test_a_weight_without_a_bias_is_refused():
+def test_a_bias_without_a_weight_is_refused():
     norm = nn.BatchNorm1d(3)
-    norm.bias = None
-    with pytest.raises(ValueError, match="a weight and a bias or neither"):
+    norm.weight = None
+    with pytest.raises(ValueError, match="bias has a weight beside it"):
         freeze(norm)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnlib.layers import BatchNorm1d, MaskedBatchNorm, fold_model
+from bnlib.layers import BatchNorm, BatchNorm1d, MaskedBatchNorm, fold_model
 
 modes = pytest.mark.parametrize("mode", [True, False], ids=["training", "inference"])
 double = pytest.mark.parametrize("dtype", [torch.float64], ids=str, indirect=True)
@@ -211,15 +211,24 @@ def test_a_mask_that_is_not_boolean_is_refused_and_moves_nothing(x, mask, wrong,
 
 @double
 @arguments
-@pytest.mark.parametrize("valid", [0, 1])
-def test_fewer_than_two_valid_positions_are_refused_in_training_and_move_nothing(x, arguments, valid):
+def test_a_single_valid_position_is_refused_in_training_and_moves_nothing(x, arguments):
     norm = MaskedBatchNorm(3, **arguments, dtype=x.dtype)
     before = copy.deepcopy(norm)
     mask = torch.zeros(4, 5, dtype=torch.bool)
-    mask[0, :valid] = True
+    mask[0, 0] = True
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         norm(x, mask)
     assert_untouched(norm, before)
+
+
+@double
+def test_nothing_but_padding_is_an_empty_batch(x):
+    norm = MaskedBatchNorm(3, dtype=x.dtype)
+    y = norm(x, torch.zeros(4, 5, dtype=torch.bool))
+    torch.testing.assert_close(y, torch.zeros_like(x), rtol=0, atol=0)
+    empty = BatchNorm(3, dtype=x.dtype)
+    empty(x[:0])
+    assert_untouched(norm, empty)
 
 
 @double

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bnlib import reference
 from bnlib.lab.models import PaperNetwork, SmallCNN
-from bnlib.layers import BatchNorm, algorithm2, pooled, recompute_statistics
+from bnlib.layers import BatchNorm, FrozenBatchNorm, MaskedBatchNorm, algorithm2, pooled, recompute_statistics
 from bnlib.layers.population import BatchStatistics
 
 
@@ -219,3 +219,38 @@ def test_a_model_without_running_statistics_is_refused(model):
 def test_recomputing_needs_no_graph(model, batches):
     recompute_statistics(model, [x.requires_grad_() for x in batches])
     assert not any(buffer.requires_grad for buffer in model.buffers())
+
+
+def test_padded_sequences_of_any_lengths_have_the_statistics_of_their_valid_positions(generator):
+    norm = MaskedBatchNorm(3, dtype=torch.float64)
+    batches, valid = [], []
+    for n, length in ((4, 7), (2, 3), (5, 1)):
+        x = 3 + 2 * torch.randn(n, 3, length, generator=generator, dtype=torch.float64)
+        mask = torch.arange(length) < torch.randint(1, length + 1, (n, 1), generator=generator)
+        valid.append(x.movedim(1, -1)[mask])
+        x.movedim(1, -1)[~mask] = torch.nan
+        batches.append((x, mask))
+    recompute_statistics(norm, batches, call=lambda model, batch: model(*batch))
+    whole = batch_stats(torch.cat(valid))
+    assert_close(norm.running_mean, whole.mean)
+    assert_close(norm.running_var, whole.var)
+
+
+def test_half_precision_inputs_are_measured_in_float32(generator):
+    x = (1000 * torch.randn(50, 3, generator=generator)).half()  # whose squares float16 cannot hold
+    norm = recompute_statistics(nn.BatchNorm1d(3), [x])
+    torch.testing.assert_close(norm.running_var, x.float().var(dim=0, correction=0))
+
+
+def test_what_is_no_batch_norm_or_is_frozen_stays_as_it_is(generator):
+    others = [nn.InstanceNorm1d(5, track_running_stats=True), FrozenBatchNorm(5)]
+    before = [copy.deepcopy(norm.state_dict()) for norm in others]
+    recompute_statistics(
+        nn.Sequential(nn.Unflatten(1, (5, 1)), *others, nn.BatchNorm1d(5)).eval(),
+        [torch.randn(6, 5, generator=generator)],
+    )
+    for norm, state in zip(others, before, strict=True):
+        for name, v in norm.state_dict().items():
+            torch.testing.assert_close(v, state[name], rtol=0, atol=0)
+    with pytest.raises(ValueError, match="batch norms that keep running statistics"):
+        recompute_statistics(nn.Sequential(*others), [torch.randn(6, 5, 1)])

@@ -1,0 +1,116 @@
+"""Checkpointing: the same gradients from less memory, and each batch counted once."""
+
+import copy
+
+import pytest
+import torch
+import torch.utils.checkpoint
+from torch import nn
+
+from bnlib.layers import BatchNorm1d, FrozenBatchNorm, GuardedBatchNorm, checkpoint, hold_statistics
+
+kinds = pytest.mark.parametrize("kind", [nn.BatchNorm1d, BatchNorm1d, GuardedBatchNorm])
+modes = pytest.mark.parametrize("mode", [True, False])
+
+
+@pytest.fixture
+def block(kind, generator):
+    def layer(inputs, outputs):
+        linear = nn.Linear(inputs, outputs)
+        for p in linear.parameters():
+            p.data = torch.randn(p.shape, generator=generator)
+        return linear
+
+    return nn.Sequential(layer(4, 3), kind(3), nn.Tanh(), layer(3, 3), kind(3, momentum=None)).double()
+
+
+@pytest.fixture
+def x(generator):
+    return torch.randn(6, 4, generator=generator, dtype=torch.float64)
+
+
+def assert_same_state(ours, theirs):
+    for name, v in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], v, rtol=0, atol=0)
+
+
+@kinds
+@modes
+def test_outputs_gradients_and_statistics_are_those_without_checkpointing(block, x, generator, mode):
+    plain = copy.deepcopy(block)
+    for step in range(3):
+        for module in (block, plain):
+            module.train(mode if step else True)
+        x, x_plain = x.detach().requires_grad_(), x.detach().requires_grad_()
+        y, y_plain = checkpoint(block, x), plain(x_plain)
+        dy = torch.randn(y.shape, generator=generator, dtype=y.dtype)
+        y.backward(dy), y_plain.backward(dy)
+        torch.testing.assert_close(y, y_plain, rtol=0, atol=0)
+        torch.testing.assert_close(x.grad, x_plain.grad, rtol=0, atol=0)
+        for p, q in zip(block.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(p.grad, q.grad, rtol=0, atol=0)
+        assert_same_state(block, plain)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_plain_checkpointing_counts_a_batch_twice(x, reentrant):
+    # why `checkpoint` exists; if torch ever cures this, it can go
+    for norm in (nn.BatchNorm1d(4).double(), BatchNorm1d(4).double()):
+        y = torch.utils.checkpoint.checkpoint(norm, x.requires_grad_(), use_reentrant=reentrant)
+        y.square().sum().backward()
+        assert norm.num_batches_tracked == 2
+
+
+@kinds
+def test_the_forward_is_run_again_in_the_backward_pass(block, x):
+    calls = []
+    block[0].register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    y = checkpoint(block, x.requires_grad_())
+    assert len(calls) == 1
+    y.square().sum().backward()
+    assert len(calls) == 2
+
+
+@kinds
+@modes
+def test_holding_the_statistics_changes_no_output_and_moves_nothing(block, x, mode):
+    block(x)
+    plain, before = copy.deepcopy(block).train(mode), copy.deepcopy(block)
+    block.train(mode)
+    with hold_statistics(block):
+        y = block(x + 1)
+    torch.testing.assert_close(y, plain(x + 1), rtol=0, atol=0)
+    assert_same_state(block, before)
+
+
+def test_a_norm_itself_can_be_held(x):
+    norm = BatchNorm1d(4).double()
+    with hold_statistics(norm):
+        norm(x)
+    assert norm.num_batches_tracked == 0
+    norm(x)
+    assert norm.num_batches_tracked == 1
+
+
+def test_a_frozen_norm_is_held_as_it_is(x):
+    norm = FrozenBatchNorm(4).double()
+    with hold_statistics(norm):
+        torch.testing.assert_close(norm(x), x, rtol=1e-5, atol=0)
+
+
+def test_an_error_inside_lets_go_again(x):
+    model = nn.Sequential(nn.BatchNorm1d(4), BatchNorm1d(4, track_running_stats=False)).double()
+    before = dict(model.named_buffers())
+    with pytest.raises(KeyError), hold_statistics(model):
+        model(x)
+        raise KeyError
+    assert dict(model.named_buffers()).keys() == before.keys()
+    assert all(buffer is before[name] for name, buffer in model.named_buffers())
+    assert model[0].num_batches_tracked == 0
+
+
+def test_an_instance_norm_is_held_too(x):
+    norm = nn.InstanceNorm1d(4, track_running_stats=True).double()
+    with hold_statistics(norm):
+        norm(x.reshape(2, 4, 3))
+    assert norm.num_batches_tracked == 0
