@@ -7,16 +7,17 @@ per run. Only ratios can be compared between machines. The images are random, of
 long on any images. The row of two processes needs two cores with nothing else to do.
 """
 
-import argparse
 import json
 import multiprocessing
 import os
+import signal
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and torch read it: one thread a process
 os.environ["TQDM_DISABLE"] = "1"
 
 from functools import partial
 from itertools import chain, islice, repeat
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from bnlib.lab import PaperNetwork, Run, Shape, Together, minibatches, side_by_side, train
+from bnlib.lab.__main__ import OneLineParser, up_to
+from bnlib.lab.records import write_whole
 from bnlib.lab.together import batches_together
 from bnlib.layers import BatchNorm1d
 
@@ -133,12 +136,14 @@ class TwoProcesses:
 
     def __enter__(self):
         context = multiprocessing.get_context("spawn")
+        ours_to_handle = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the children inherit to ignore Ctrl-C
         self.connections, self.processes = [], []
         for seeds in (range(SEEDS // 2), range(SEEDS // 2, SEEDS)):
             ours, theirs = context.Pipe()
             self.processes.append(context.Process(target=worker, args=(theirs, list(seeds)), daemon=True))
             self.connections.append(ours)
             self.processes[-1].start()
+        signal.signal(signal.SIGINT, ours_to_handle)
         for connection in self.connections:
             connection.recv()
         return self
@@ -211,14 +216,26 @@ def summary(values):
 
 
 def main():
-    """Measure, print the table, and store it if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", help="a JSON file for the results")
+    """Measure, print the table, and store it if asked; what cannot be done is refused before, in one line."""
+    parser = OneLineParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=up_to(1000), default=5)
+    parser.add_argument("--out", type=Path, help="a JSON file for the results")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    out = arguments.out
+    if out and (out.is_dir() or not os.access(out.parent, os.W_OK)):
+        parser.error(f"cannot write the file {out}")
+    try:
+        report(arguments.rounds, out)
+    except OSError as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        parser.error("stopped; nothing was written")
 
-    durations = measure(arguments.rounds)
+
+def report(rounds, out):
+    """Print the table, and write it to a file if one is named."""
+    torch.set_num_threads(1)
+    durations = measure(rounds)
     floor = np.minimum.reduce([values for name, values in durations.items() if name.startswith("products")])
     rows = {
         name: {
@@ -230,7 +247,7 @@ def main():
         for name, values in durations.items()
     }
 
-    print(f"Per pair of steps (plain and BN) and run; median and range of {arguments.rounds} rounds\n")
+    print(f"Per pair of steps (plain and BN) and run; median and range of {rounds} rounds\n")
     print(f"{'':<36}{'ms':>6}   {'faster than idiomatic':<26}{'over the floor':<22}target")
     for name, row in rows.items():
         ms, faster, over, target = row.values()
@@ -239,17 +256,16 @@ def main():
         met = "" if target is None else f"{target}: {'met' if faster['median'] >= target else 'missed'}"
         print(f"{name:<36}{ms['median']:6.2f}   {ratio:<26}{above:<22}{met}")
 
-    if arguments.out:
+    if out:
         result = {
-            "rounds": arguments.rounds,
+            "rounds": rounds,
             "versions": {"torch": torch.__version__, "numpy": np.__version__},
             "cores": os.cpu_count(),
             "threads per process": torch.get_num_threads(),
             "results": rows,
         }
-        with open(arguments.out, "w") as file:
-            json.dump(result, file, indent=1)
-            file.write("\n")
+        text = json.dumps(result, indent=1) + "\n"
+        write_whole(out, lambda file: file.write(text.encode()))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,13 @@ file as it was.
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import json
+import logging
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -34,6 +38,27 @@ class NotebookError(Exception):
     """A notebook did not run; the message names the cell and what went wrong."""
 
 
+class Client(NotebookClient):
+    """nbclient, but Ctrl-C ends the run; by itself it only ends the kernel, and the cell seems to fail."""
+
+    stopped = False
+
+    async def async_start_new_kernel(self, **kwargs: object) -> None:
+        """Start it, with nbclient's handlers of signals replaced."""
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+        def stop() -> None:
+            self.stopped = True
+            self.shutdown_kernel = "immediate"  # asked gently, a kernel that is starting prints a traceback
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # nbclient leaves a task that complains
+            task.cancel()
+
+        with contextlib.suppress(RuntimeError):  # Windows has no such handlers, and needs none
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, stop)
+        await super().async_start_new_kernel(**kwargs)
+
+
 def give_ids(cells: list[dict]) -> None:
     """Give every cell an id of its own, and keep the ones that are there.
 
@@ -52,11 +77,15 @@ def give_ids(cells: list[dict]) -> None:
 
 def read(path: Path) -> NotebookNode:
     """Read a notebook as version 4.5 with ids on all cells; the file is not changed."""
-    raw = json.loads(path.read_text(encoding="utf-8"))
-    if raw.get("nbformat") != 4:
-        raise NotebookError(f"{path}: expected notebook format 4 (got {raw.get('nbformat')})")
-    raw["nbformat_minor"] = 5
-    give_ids(raw["cells"])
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if raw.get("nbformat") != 4:
+            raise ValueError(f"expected notebook format 4 (got {raw.get('nbformat')})")
+        raw["nbformat_minor"] = 5
+        give_ids(raw["cells"])
+        nbformat.validate(raw)
+    except (AttributeError, KeyError, TypeError, ValueError, nbformat.ValidationError) as error:
+        raise NotebookError(f"{path}: not a notebook ({str(error).splitlines()[0]})") from error
     return nbformat.reads(json.dumps(raw), as_version=nbformat.NO_CONVERT)
 
 
@@ -89,13 +118,15 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
     ------
     NotebookError
         If a cell raises, runs out of time, or writes to stderr.
+    KeyboardInterrupt
+        If the run is stopped.
     """
     started: list[int] = [0]
 
     def on_cell_start(cell: NotebookNode, cell_index: int) -> None:
         started[0] = cell_index
 
-    client = NotebookClient(
+    client = Client(
         notebook,
         timeout=TIMEOUT,
         kernel_name=METADATA["kernelspec"]["name"],
@@ -111,6 +142,9 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         at = started[0]
         raise NotebookError(complaint(notebook.cells[at], at + 1, str(error))) from error
+    finally:
+        if client.stopped:  # whatever nbclient made of it
+            raise KeyboardInterrupt
 
     for number, cell in enumerate(notebook.cells, start=1):
         cell.metadata.pop("execution", None)
@@ -150,10 +184,26 @@ def write(notebook: NotebookNode, path: Path) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the named notebooks, or all of the book's; return 0 if every one succeeded, else 1."""
+    """Run the named notebooks, or all of the book's; return 0 if every one succeeded, else 1.
+
+    What cannot be run at all, and an interruption, end in one line and status 2.
+    """
     parser = argparse.ArgumentParser(description="Execute notebooks in place, deterministically.")
+    parser.error = lambda message: parser.exit(2, f"{parser.prog}: {message}\n")
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: every notebook in book/")
     paths = parser.parse_args(arguments).notebooks or sorted(BOOK.glob("*.ipynb"))
+    try:
+        for path in paths:
+            read(path)
+            if not os.access(path.parent, os.W_OK):
+                parser.error(f"cannot write in the folder {path.parent}")
+    except (NotebookError, OSError) as error:
+        parser.error(str(error))
+    if folder := os.environ.get("BNLIB_DATA_DIR"):
+        folder = os.path.abspath(os.path.expanduser(folder))  # the kernels run elsewhere
+        if not os.path.isdir(folder):
+            parser.error(f"no MNIST folder {folder}")
+        os.environ["BNLIB_DATA_DIR"] = folder
     # The kernels inherit these: no progress bars, and no note that the embedded images are used.
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("PYTHONWARNINGS", "ignore:the official MNIST files are not at hand")
@@ -166,6 +216,9 @@ def main(arguments: list[str] | None = None) -> int:
             notebook = read(path)
             execute(notebook, path.resolve().parent)
             changed = write(notebook, path)
+        except KeyboardInterrupt:
+            print("stopped, file left as it was", flush=True)
+            parser.error(f"stopped in {path.name}; the notebooks before it are done")
         except (NotebookError, nbformat.ValidationError, OSError, ValueError, KeyError) as error:
             print("FAILED, file left as it was", flush=True)
             print(error, file=sys.stderr, flush=True)

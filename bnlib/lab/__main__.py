@@ -1,9 +1,10 @@
 """Run stored experiments: ``python -m bnlib.lab NAME``, ``--list`` names them."""
 
 import argparse
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,22 +22,31 @@ from .experiments import (
 )
 from .records import Record, read_partial, read_record, write_record
 
-STOPPED = 130  # what a shell reports after Ctrl-C
-
 
 class OneLineParser(argparse.ArgumentParser):
     """An argument parser that complains in one line."""
 
     def error(self, message: str) -> NoReturn:
         """Leave with status 2 and one line, without the usage."""
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {' '.join(message.splitlines())}\n")
 
 
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive whole number (got {text!r})")
-    return int(text)
+def up_to(most: int) -> Callable[[str], int]:
+    """A whole number of at least 1, and not one that no machine could bear."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {most:,} (got {text!r})")
+        return int(text)
+
+    return number
+
+
+def nonempty(text: str) -> Path:
+    """A path; an empty one, as an unset variable of the shell gives, would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder (got '')")
+    return Path(text)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,11 +61,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--again", action="store_true", help="also what is finished, or was made with other settings"
     )
-    p.add_argument("--steps", type=positive, help="length of a run, instead of the experiment's own")
-    p.add_argument("--seeds", type=positive, help="how many seeds, instead of the experiment's own")
-    p.add_argument("--data-dir", metavar="FOLDER", help="with the four official MNIST files")
-    p.add_argument("--out", type=Path, default=Path("book/results"), metavar="FOLDER", help="for the results")
-    p.add_argument("--threads", type=positive, default=1, help="that torch may use (1)")
+    p.add_argument("--steps", type=up_to(10_000_000), help="length of a run, instead of the experiment's own")
+    p.add_argument("--seeds", type=up_to(1000), help="how many seeds, instead of the experiment's own")
+    p.add_argument("--data-dir", type=nonempty, metavar="FOLDER", help="with the four official MNIST files")
+    out = {"default": Path("book/results"), "metavar": "FOLDER", "help": "for the results"}
+    p.add_argument("--out", type=nonempty, **out)
+    p.add_argument("--threads", type=up_to(1000), default=1, help="that torch may use (1)")
     return p
 
 
@@ -73,10 +84,8 @@ def is_finished(experiment: Experiment, mark: str, folder: Path, again: bool) ->
     """Whether the record is there already, made with the same settings; refuse whatever else is there."""
     path, partial = folder / f"{experiment.name}.json", folder / f"{experiment.name}.partial.npz"
     stopped = partial.exists() and read_partial(partial)[0]
-    if stopped and stopped != mark:
-        if not again:
-            raise ValueError(f"{partial}: a stopped run with other settings; --again starts anew")
-        partial.unlink()
+    if stopped and stopped != mark and not again:
+        raise ValueError(f"{partial}: a stopped run with other settings; --again starts anew")
     if not path.exists():
         return False
     record = read_record(path)
@@ -95,12 +104,16 @@ def run(args: argparse.Namespace, chosen: Sequence[Experiment], mnist: MNIST) ->
     marks = {e.name: fingerprint(settings_of(e), *plan(e, args.seeds, args.steps), data) for e in chosen}
     # Refuse before the first hour, not after it.
     finished = {e.name: is_finished(e, marks[e.name], args.out, args.again) for e in chosen}
+    if not all(finished.values()) and not os.access(args.out, os.W_OK):
+        raise PermissionError(f"cannot write in the folder {args.out}; --out names another")
     for experiment in chosen:
         path = args.out / f"{experiment.name}.json"
         if finished[experiment.name]:
             say(f"{experiment.name}: finished already, with these settings ({path}); --again repeats it")
             continue
         partial = path.with_suffix(".partial.npz")
+        if partial.exists() and read_partial(partial)[0] != marks[experiment.name]:
+            partial.unlink()  # --again was said, else it had been refused
         how = "taken up again" if partial.exists() else f"about {experiment.minutes:g} min in full"
         say(f"{experiment.name}: {how}, data: {data['name']}")
         record = run_experiment(experiment, mnist, seeds=args.seeds, steps=args.steps, partial=partial)
@@ -146,8 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         p.error(str(error))
     except KeyboardInterrupt:
-        say("\nstopped; the same command takes it up again where it was last kept")
-        return STOPPED
+        p.error("stopped; the same command takes it up again where it was last kept")
     return 0
 
 

@@ -46,6 +46,9 @@ MIRRORS = (
 #: Seconds that a mirror may keep silent. Two silent mirrors cost a reader without network twice this, once.
 PATIENCE = 4.0
 
+#: Seconds that one file may take: a mirror that drips is never silent. The largest needs 80 at 1 Mbit/s.
+DEADLINE = 120.0
+
 _failed_mirrors = set()  # a mirror that failed is not asked again by this process
 
 
@@ -154,8 +157,10 @@ def load_mnist(folder=None, *, seed=0, download=True):
     ------
     FileNotFoundError
         If the folder named by hand, or a file in it, does not exist.
+    OSError
+        If a file in it cannot be read.
     ValueError
-        If a file in the folder named by hand is truncated or altered.
+        If a file in it is truncated or altered.
 
     Warns
     -----
@@ -169,7 +174,7 @@ def load_mnist(folder=None, *, seed=0, download=True):
     """
     folder = folder or os.environ.get("BNLIB_DATA_DIR")
     if folder:
-        return _from_folder(Path(folder).expanduser())
+        return _from_folder(Path(os.path.expanduser(folder)))  # Path's own raises RuntimeError for ~nobody
 
     cache = _cache_folder()
     damaged, refused = [], []
@@ -243,7 +248,11 @@ def _cache_folder():
 
 def _verified(path):
     """Read an official file once, so that the bytes which are summed are those which are parsed."""
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        error.filename = str(path)  # a file that opens and then cannot be read does not say which it is
+        raise
     expected, found = SHA256[path.name], hashlib.sha256(data).hexdigest()
     if found != expected:
         raise ValueError(f"{path.name}: expected SHA-256 {expected}, found {found} ({len(data):,} bytes)")
@@ -317,27 +326,36 @@ def _within(seconds, function):
     """
     future = concurrent.futures.Future()
 
-    def work():
+    def work(future):
         try:
             future.set_result(function())
         except BaseException as error:
             future.set_exception(error)
+            del future
 
-    threading.Thread(target=work, daemon=True).start()
-    return future.result(timeout=seconds)
+    threading.Thread(target=work, args=(future,), daemon=True).start()
+    try:
+        return future.result(timeout=seconds)
+    finally:
+        del future  # an error remembers both frames: a future in them would keep its socket open
 
 
 def _fetch(url, name, expected, cache):
     """Put one file into the cache if it is not there whole.
 
-    Pooch writes to a temporary file beside it, compares the sum and renames: no one sees half a file, and two
-    processes do not disturb each other.
+    Pooch has a temporary file written beside it, compares the sum and renames: no one sees half a file, and
+    two processes do not disturb each other.
     """
-    downloader = pooch.HTTPDownloader(
+    http = pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(),  # in a notebook a bar would stay in the stored output
         timeout=PATIENCE,
         headers={"Accept-Encoding": "identity"},  # the sum is that of the .gz file itself
     )
+
+    def downloader(url, temporary, _):
+        with open(temporary, "wb") as file:  # a thread that comes too late finds it closed, and ends
+            _within(DEADLINE, functools.partial(http, url, file, None))
+
     with _quiet_pooch():
         pooch.retrieve(url, known_hash=f"sha256:{expected}", fname=name, path=cache, downloader=downloader)
 

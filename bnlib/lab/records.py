@@ -185,7 +185,7 @@ def write_record(path: str | os.PathLike, record: Record) -> None:
     )
     head = json.dumps(content, indent=1, allow_nan=False).removesuffix("\n}")
     text = f'{head},\n "series": [\n{lines}\n]\n}}\n'
-    _replace(path, lambda file: file.write(text.encode()))
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def read_partial(path: str | os.PathLike) -> tuple[str, dict[str, NDArray]]:
@@ -231,10 +231,10 @@ def write_partial(path: str | os.PathLike, fingerprint: str, arrays: Mapping[str
     arrays : mapping of str to ndarray
         Anything but "fingerprint".
     """
-    _replace(Path(path), lambda file: np.savez(file, fingerprint=np.array(fingerprint), **arrays))
+    write_whole(Path(path), lambda file: np.savez(file, fingerprint=np.array(fingerprint), **arrays))
 
 
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a temporary file beside `path`, then rename it: no one sees half a file."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -244,8 +244,10 @@ def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp lets no one else read it
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:
+            error.filename = str(path)  # a full disk does not say which file it was
         raise
 
 

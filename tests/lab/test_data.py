@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import logging
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -146,6 +147,24 @@ def silent_halfway(files):
     return respond
 
 
+def drips(files):
+    """A byte now and then: never silent for long, and never done."""
+
+    def respond(handler, name):
+        answer(handler, files[name][:100], length=len(files[name]))
+        while name == TRAIN_IMAGES and not handler.server.release.wait(0.05):
+            handler.wfile.write(b"?")
+
+    return respond
+
+
+def endless(handler, name):
+    handler.send_response(200)
+    handler.end_headers()
+    while not handler.server.release.wait(0.01):
+        handler.wfile.write(b"?" * 10_000)
+
+
 def assert_holds(mnist, arrays):
     for name, found in zip(
         arrays, (mnist.train_images, mnist.train_labels, mnist.test_images, mnist.test_labels), strict=True
@@ -159,6 +178,15 @@ def load_with_one_warning(**arguments):
         mnist = load_mnist(**arguments)
     assert len(caught) == 1 and caught[0].filename == __file__  # it points at the caller
     return mnist, str(caught[0].message)
+
+
+DAMAGES = [
+    pytest.param(lambda c: c[: len(c) // 2], id="truncated"),
+    pytest.param(lambda c: b"", id="empty"),
+    pytest.param(lambda c: gzip.compress(b"\0\0\x0d\x03" + bytes(12)), id="wrong magic"),
+    pytest.param(lambda c: c + b"\0", id="wrong size"),
+    pytest.param(lambda c: c[:-1] + bytes([c[-1] ^ 1]), id="wrong sum"),
+]
 
 
 class TestIDX:
@@ -265,7 +293,7 @@ class TestFolder:
             load_named(folder)
 
     @pytest.mark.parametrize("name", OFFICIAL_SHA256)
-    @pytest.mark.parametrize("damage", [lambda c: c[:-1], lambda c: c[:-1] + b"\xff", lambda c: b""])
+    @pytest.mark.parametrize("damage", DAMAGES)
     def test_a_damaged_file_is_an_error_with_both_sums(self, load_named, tmp_path, files, name, damage):
         folder = fill(tmp_path / "here", files)
         bad = damage(files[name])
@@ -280,6 +308,19 @@ class TestFolder:
         (folder / TEST_LABELS).mkdir()  # unreadable for root too
         with pytest.raises(OSError, match=TEST_LABELS):
             load_named(folder)
+
+    def test_a_file_that_opens_and_cannot_be_read_is_named(self, load_named, tmp_path, files, monkeypatch):
+        def refuse(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))  # as a failing disk does: without the name
+
+        folder = fill(tmp_path / "here", files)
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(OSError, match=f"error: .*{TRAIN_IMAGES}"):
+            load_named(folder)
+
+    def test_the_home_folder_of_no_one_is_a_missing_folder(self, load_named):
+        with pytest.raises(FileNotFoundError, match="no MNIST folder ~no-such-user"):
+            load_named("~no-such-user/mnist")
 
     @pytest.mark.parametrize(
         "content, message",
@@ -324,7 +365,7 @@ class TestCache:
         assert load_mnist().source == "cache"
         cache.chmod(0o700)
 
-    @pytest.mark.parametrize("damage", [lambda c: c[: len(c) // 2], lambda c: c[:-1] + b"\xff"])
+    @pytest.mark.parametrize("damage", DAMAGES)
     def test_a_damaged_file_is_downloaded_again(self, cache, files, arrays, monkeypatch, serve, damage):
         url, requests = serve(whole(files))
         monkeypatch.setattr(data, "MIRRORS", (url,))
@@ -460,6 +501,33 @@ class TestDownload:
         assert_holds(load_mnist(), arrays)
         assert time.monotonic() - start < 5
         assert {path.name for path in cache.iterdir()} == set(files)
+
+    @pytest.mark.parametrize("never_done", ["drips", "is endless"])
+    def test_a_mirror_that_is_never_done_with_a_file_is_left(
+        self, cache, files, arrays, monkeypatch, serve, never_done
+    ):
+        respond = drips(files) if never_done == "drips" else endless
+        monkeypatch.setattr(data, "DEADLINE", 0.4)
+        monkeypatch.setattr(data, "MIRRORS", (serve(respond)[0], serve(whole(files))[0]))
+        start = time.monotonic()
+        assert_holds(load_mnist(), arrays)
+        assert time.monotonic() - start < 5
+        assert {path.name for path in cache.iterdir()} == set(files)
+
+    @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no such signals here")
+    def test_ctrl_c_in_the_middle_of_a_file_leaves_no_half_file(self, cache, files, monkeypatch, serve):
+        def respond(handler, name):
+            if name == TRAIN_IMAGES:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            silent_halfway(files)(handler, name)
+
+        monkeypatch.setattr(data, "MIRRORS", (serve(respond)[0],))
+        with pytest.raises(KeyboardInterrupt):
+            load_mnist()
+        assert list(cache.iterdir()) == []
+        assert not data._failed_mirrors  # it is asked again
+        monkeypatch.setattr(data, "MIRRORS", (serve(whole(files))[0],))
+        assert load_mnist().source == "download"
 
     def test_a_lookup_of_names_that_hangs_is_left_and_not_repeated(self, monkeypatch):
         # Story: the timeout of requests does not cover the lookup, and holds for each address of a host anew.

@@ -1,6 +1,7 @@
 """The command line: what it runs, refuses, and leaves behind."""
 
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 
 from bnlib.lab import __main__ as command
-from bnlib.lab import experiments
-from bnlib.lab.data import MNIST
+from bnlib.lab import data, experiments
+from bnlib.lab.data import MNIST, SHA256
 from bnlib.lab.experiments import EXPERIMENTS, Experiment
 from bnlib.lab.records import read_partial, read_record, write_partial
 
@@ -130,7 +131,10 @@ def test_all_runs_all(tiny, lab, out, monkeypatch):
         ["figure1", "--steps", "-5"],
         ["figure1", "--steps", "many"],
         ["figure1", "--seeds", "1.5"],
+        ["figure1", "--seeds", "99999999999"],
         ["figure1", "--threads", "0"],
+        ["figure1", "--data-dir", ""],
+        ["figure1", "--data-dir", "~no-such-user/mnist"],
         ["figure1", "--nonsense"],
     ],
 )
@@ -141,11 +145,20 @@ def test_wrong_arguments_end_in_one_line_and_status_2(lab, out, arguments):
     assert not out.exists()
 
 
-def test_a_missing_data_folder_ends_in_one_line_and_status_2(lab, out, tmp_path):
-    status, _, err = lab("figure1", "--data-dir", tmp_path / "nowhere")
+@pytest.mark.parametrize("named_by", ["argument", "environment"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "damaged"])
+def test_a_wrong_data_folder_ends_in_one_line_and_status_2(lab, out, tmp_path, monkeypatch, named_by, damage):
+    folder = tmp_path / "images"
+    if damage != "missing":
+        folder.mkdir()
+    if damage == "damaged":
+        for name in SHA256:
+            (folder / name).write_bytes(b"?")
+    monkeypatch.setenv("BNLIB_DATA_DIR", str(folder))
+    status, _, err = lab("figure1", *(["--data-dir", folder] if named_by == "argument" else []))
     assert status == 2
     assert one_line(err)
-    assert "nowhere" in err
+    assert str(folder) in err
     assert not out.exists()
 
 
@@ -155,6 +168,36 @@ def test_a_missing_folder_for_the_results_ends_in_one_line_and_status_2(images, 
     assert end.value.code == 2
     assert one_line(capsys.readouterr().err)
     assert not (tmp_path / "no").exists()
+
+
+def test_an_empty_name_of_a_folder_is_not_the_current_one(images, capsys):
+    with pytest.raises(SystemExit) as end:
+        command.main(["figure1", "--out", ""])
+    assert end.value.code == 2
+    assert one_line(capsys.readouterr().err)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_run(tiny, lab, out, monkeypatch):
+    lab("other")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # chmod does not stop root
+    status, _, err = lab("tiny")
+    assert status == 2
+    assert one_line(err)
+    assert "cannot write in the folder" in err
+    assert lab("other")[0] == 0  # what is finished needs no writing
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_no_half_file(tiny, lab, out, monkeypatch):
+    def full(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # it names no file
+
+    monkeypatch.setattr(os, "fsync", full)
+    status, _, err = lab("tiny")
+    assert status == 2
+    assert one_line(err.partition("\n")[2])  # after the line that says what is run
+    assert "No space left on device" in err
+    assert "tiny.partial.npz" in err
+    assert list(out.iterdir()) == []
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tiny, lab, out):
@@ -204,7 +247,8 @@ def test_a_stopped_experiment_says_so_and_is_taken_up_again(tiny, lab, out, monk
     with monkeypatch.context() as patch:
         interrupted(patch, after)
         status, _, err = lab("tiny")
-    assert status == 130
+    assert status == 2
+    assert one_line(err.partition("\n")[2])  # after the line that says what is run
     assert err.endswith("stopped; the same command takes it up again where it was last kept\n")
     assert [path.name for path in out.iterdir()] == ["tiny.partial.npz"]
     read_partial(out / "tiny.partial.npz")
@@ -216,6 +260,15 @@ def test_a_stopped_experiment_says_so_and_is_taken_up_again(tiny, lab, out, monk
     lab("tiny", "--again")
     for a, b in zip(resumed.series, read_record(out / "tiny.json").series, strict=True):
         assert all(np.array_equal(a.values[n], b.values[n], equal_nan=True) for n in a.values)
+
+
+def test_what_is_refused_in_the_end_drops_no_stopped_run_before(tiny, lab, out, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupted(patch, 2)
+        lab("tiny")
+    (out / "other.json").write_text("mine")
+    assert lab("tiny", "other", "--steps", 2, "--again")[0] == 2
+    assert (out / "tiny.partial.npz").exists()
 
 
 def test_a_stopped_run_of_other_settings_is_dropped_only_when_asked(tiny, lab, out, monkeypatch):
@@ -231,6 +284,35 @@ def test_a_stopped_run_of_other_settings_is_dropped_only_when_asked(tiny, lab, o
     assert [path.name for path in out.iterdir()] == ["tiny.json"]
 
 
+KILLED = """
+import itertools, os, signal, sys
+from bnlib.lab import __main__ as command, data, experiments
+
+original, fsync, times = command.run_experiment, os.fsync, itertools.count()
+data._download = lambda *_: False
+command.run_experiment = lambda *a, **k: original(*a, checkpoint_seconds=0, **k)
+os.fsync = lambda file: fsync(file) if next(times) < 2 else os.kill(os.getpid(), signal.SIGKILL)
+command.main(["figure1", "--steps", "4", "--seeds", "1", "--out", sys.argv[1]])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
+def test_an_experiment_killed_while_it_writes_is_taken_up_again(lab, out, tmp_path, monkeypatch):
+    monkeypatch.delenv("BNLIB_DATA_DIR", raising=False)
+    monkeypatch.setattr(data, "_download", lambda *_: False)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(out)], check=False, stderr=subprocess.DEVNULL)
+    assert done.returncode == -signal.SIGKILL
+    assert sorted(path.suffix for path in out.iterdir()) == [".npz", ".tmp"]
+
+    status, _, err = lab("figure1", "--steps", 4, "--seeds", 1)
+    assert status == 0
+    assert "taken up again" in err
+    resumed = read_record(out / "figure1.json")
+    lab("figure1", "--steps", 4, "--seeds", 1, "--again")
+    for a, b in zip(resumed.series, read_record(out / "figure1.json").series, strict=True):
+        assert all(np.array_equal(a.values[n], b.values[n], equal_nan=True) for n in a.values)
+
+
 def test_the_embedded_images_are_said_to_be_used(tiny, lab, out, monkeypatch):
     load = command.load_mnist
 
@@ -244,7 +326,7 @@ def test_the_embedded_images_are_said_to_be_used(tiny, lab, out, monkeypatch):
     assert "embedded" in read_record(out / "tiny.json").data["name"]
 
 
-def test_ctrl_c_at_any_moment_ends_in_one_line_without_a_traceback(tmp_path):
+def test_ctrl_c_in_the_middle_of_a_run_ends_in_one_line_without_a_traceback(tmp_path):
     out = tmp_path / "results"
     program = (
         "import warnings; warnings.simplefilter('ignore'); import sys; from bnlib.lab.__main__ import main; "
@@ -264,9 +346,9 @@ def test_ctrl_c_at_any_moment_ends_in_one_line_without_a_traceback(tmp_path):
         _, err = child.communicate(timeout=60)
     finally:
         child.kill()
-    assert child.returncode == 130
+    assert child.returncode == 2
+    assert one_line(err)
     assert err.endswith("stopped; the same command takes it up again where it was last kept\n")
-    assert "Traceback" not in err
     assert {path.suffix for path in out.iterdir()} <= {".npz"}
 
 

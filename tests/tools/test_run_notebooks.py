@@ -1,6 +1,12 @@
 """Running notebooks in place: the same file twice, and never a broken one."""
 
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import nbformat
 import pytest
@@ -101,9 +107,98 @@ def test_the_others_run_after_a_failure(tmp_path):
     assert cells_of(good)[0].outputs[0].data["text/plain"] == "7"
 
 
-def test_a_missing_file_is_reported(tmp_path, capsys):
-    assert run_notebooks.main([str(tmp_path / "none.ipynb")]) == 1
-    assert "none.ipynb" in capsys.readouterr().err
+def refused(capsys, *arguments):
+    """The one line of a call that ends with status 2 before anything is run."""
+    with pytest.raises(SystemExit) as end:
+        run_notebooks.main([str(argument) for argument in arguments])
+    assert end.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize("name", ["none.ipynb", "nowhere/none.ipynb", ".", "--nonsense"])
+def test_what_is_no_file_is_refused_before_anything_is_run(tmp_path, capsys, name):
+    good = notebook_file(tmp_path, "1")
+    before = good.read_bytes()
+    assert name in refused(capsys, good, name if name.startswith("-") else f"{tmp_path}/{name}")
+    assert good.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b'{"nbformat": 3}',
+        b'{"nbformat": 4, "cells": 3}',
+        b'{"nbformat": 4, "cells": [{"source": 3}], "metadata": {}}',
+    ],
+)
+def test_a_file_that_is_no_notebook_is_refused_before_anything_is_run(tmp_path, capsys, content):
+    bad = tmp_path / "bad.ipynb"
+    bad.write_bytes(content)
+    assert "bad.ipynb: not a notebook" in refused(capsys, bad)
+    assert bad.read_bytes() == content
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_run(tmp_path, capsys, monkeypatch):
+    path = notebook_file(tmp_path, "1")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # chmod does not stop root
+    assert f"cannot write in the folder {tmp_path}" in refused(capsys, path)
+
+
+def test_a_missing_data_folder_is_refused_before_anything_is_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("BNLIB_DATA_DIR", str(tmp_path / "nowhere"))
+    assert f"no MNIST folder {tmp_path / 'nowhere'}" in refused(capsys, notebook_file(tmp_path, "1"))
+
+
+def test_a_relative_data_folder_means_the_same_to_the_notebooks(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "book").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BNLIB_DATA_DIR", "images")
+    path = notebook_file(tmp_path / "book", "import os; os.path.isdir(os.environ['BNLIB_DATA_DIR'])")
+    assert run_notebooks.main([str(path)]) == 0
+    assert cells_of(path)[0].outputs[0].data["text/plain"] == "True"
+
+
+def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_beside_it(tmp_path, capsys, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = notebook_file(tmp_path, "1")
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "replace", full)
+    assert run_notebooks.main([str(path)]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["page.ipynb"]
+
+
+@pytest.mark.parametrize("when", ["while the kernel starts", "in the middle of a cell"])
+def test_ctrl_c_ends_in_one_line_and_status_2_and_leaves_the_file(tmp_path, when):
+    mark = tmp_path / "mark"
+    path = notebook_file(tmp_path, f"import time; open({str(mark)!r}, 'w').close(); time.sleep(60)")
+    before = path.read_bytes()
+    command = [sys.executable, run_notebooks.__file__, str(path), str(path)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as child:
+        try:
+            child.stdout.read(len("[1/2]"))
+            while when == "in the middle of a cell" and not mark.exists():
+                time.sleep(0.05)
+            time.sleep(0.3)
+            child.send_signal(signal.SIGINT)
+            _, err = child.communicate(timeout=30)
+        finally:
+            child.kill()
+    assert child.returncode == 2
+    assert err == b"run_notebooks.py: stopped in page.ipynb; the notebooks before it are done\n"
+    assert path.read_bytes() == before
+    assert {p.name for p in tmp_path.iterdir()} <= {"page.ipynb", "mark"}
 
 
 def test_ids_are_kept_and_missing_or_double_ones_given():
