@@ -113,9 +113,8 @@ class BatchNorm(nn.Module):
         mean, var = self.statistics(x)
         y = normalize(at_least_float32(x), mean, var, self.eps)
         if self.weight is not None:
-            y = scale_and_shift(
-                y, self.weight, torch.zeros_like(self.weight) if self.bias is None else self.bias
-            )
+            shift = torch.zeros_like(self.weight) if self.bias is None else self.bias
+            y = scale_and_shift(y, self.weight, shift)
         return y.to(x.dtype)
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,9 +142,7 @@ class BatchNorm(nn.Module):
         """Move the running statistics towards those of one more batch, both (C,)."""
         self.num_batches_tracked += 1
         momentum = self.momentum
-        if (
-            momentum is None
-        ):  # in the statistics' dtype: a quotient of integers is float32, too coarse for float64
+        if momentum is None:  # a plain average, in the statistics' dtype: one of integers would be float32
             momentum = 1 / self.num_batches_tracked.to(mean.dtype)
         self.running_mean.copy_(update_running(self.running_mean, mean, momentum))
         self.running_var.copy_(update_running(self.running_var, unbiased_var, momentum))

@@ -52,6 +52,10 @@ def hold_statistics(model: nn.Module) -> Iterator[None]:
     ----------
     model : nn.Module
         It may be a norm itself. Its norms may be ours or torch.nn's, instance norms too.
+
+    Yields
+    ------
+    Nothing.
     """
     norms = [m for m in model.modules() if isinstance(m, BatchNorm | _NormBase)]
     kept = [dict(norm.named_buffers(recurse=False)) for norm in norms]

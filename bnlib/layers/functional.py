@@ -16,7 +16,15 @@ __all__ = [
 def at_least_float32(X: Tensor) -> Tensor:
     """X in float32 if it is in half precision or bfloat16, else as it is.
 
-    Squares of float16 overflow and sums of bfloat16 stop growing, so layers compute in this dtype.
+    Squares of float16 overflow and sums of bfloat16 stop growing, so the layer computes in this dtype.
+
+    Parameters
+    ----------
+    X : Tensor of any shape
+
+    Returns
+    -------
+    Tensor of X's shape
     """
     return X.to(torch.promote_types(X.dtype, torch.float32))
 
