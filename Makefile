@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+FRAMEWORKS := $(VENV)/.installed-frameworks
 
 # Small matrices: more threads than this only wait for one another.
 export OMP_NUM_THREADS ?= 2
@@ -12,10 +13,10 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 export IPYTHONDIR := $(CURDIR)/$(VENV)/ipython
 
 .DEFAULT_GOAL := help
-.PHONY: help book test run results lint serve clean
+.PHONY: help book test frameworks run results lint serve clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 # The stamp is written last, so an interrupted install is taken up again the next time.
 $(INSTALLED): requirements.txt pyproject.toml
@@ -38,6 +39,15 @@ book: $(INSTALLED) ## build the site, warnings as errors, and say where to open 
 
 test: $(INSTALLED) ## every unit test, then every notebook against its stored outputs
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=600 tests book
+
+$(FRAMEWORKS): $(INSTALLED) requirements-frameworks.txt
+	rm -f $(FRAMEWORKS)
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-frameworks.txt
+	@touch $(FRAMEWORKS)
+
+frameworks: $(FRAMEWORKS) ## install the other frameworks too, and run what compares with them
+	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=600 \
+	  tests/reference/test_frameworks.py tests/lab/test_frameworks.py tests/layers/test_export.py book/frameworks.ipynb
 
 NOTEBOOKS ?=
 run: $(INSTALLED) ## execute every notebook again, in place (one: make run NOTEBOOKS=book/algorithm.ipynb)

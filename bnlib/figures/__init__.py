@@ -4,6 +4,7 @@ from .algorithm import *
 from .conclusion import *
 from .covariate_shift import *
 from .experiments import *
+from .frameworks import *
 from .full_experiment import *
 from .inference import *
 from .normalization import *

@@ -2,6 +2,7 @@
 
 from .data import *
 from .experiments import *
+from .frameworks import *
 from .models import *
 from .probes import *
 from .records import *

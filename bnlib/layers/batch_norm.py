@@ -129,7 +129,7 @@ class BatchNorm(nn.Module):
         if self.eps == 0:
             raise ValueError("expected eps > 0 with batch statistics (got 0)")
         mean, var = batch_statistics(at_least_float32(x))
-        # as in torch.nn, tracking may also be switched off, and the buffers taken away, after construction
+        # as in torch.nn, both may be changed after construction
         if self.training and self.track_running_stats and self.running_mean is not None:
             if count > 0:
                 self.keep(mean.detach(), var.detach() * (count / (count - 1)))
@@ -142,7 +142,8 @@ class BatchNorm(nn.Module):
         """Move the running statistics towards those of one more batch, both (C,)."""
         self.num_batches_tracked += 1
         momentum = self.momentum
-        if momentum is None:  # a plain average, in the statistics' dtype: one of integers would be float32
+        if momentum is None:
+            # in the statistics' dtype: a quotient of integers would be float32
             momentum = 1 / self.num_batches_tracked.to(mean.dtype)
         self.running_mean.copy_(update_running(self.running_mean, mean, momentum))
         self.running_var.copy_(update_running(self.running_var, unbiased_var, momentum))

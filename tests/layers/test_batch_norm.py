@@ -342,3 +342,13 @@ def test_eps_that_is_not_positive_is_refused_in_training_as_by_torch(eps):
 def test_a_large_mean_is_normalized_accurately_in_float32(generator):
     x = 1e4 + torch.randn(500, 3, generator=generator)
     torch.testing.assert_close(BatchNorm(3)(x).double(), BatchNorm(3).double()(x.double()), rtol=0, atol=2e-3)
+
+
+def test_the_error_names_every_rank_that_is_accepted():
+    with pytest.raises(ValueError, match=r"expected 2D or 3D input \(got 4D input\)"):
+        BatchNorm1d(3)(torch.ones(2, 3, 1, 1))
+
+
+def test_the_error_names_the_dtype_that_is_no_floating_point():
+    with pytest.raises(NotImplementedError, match=r"floating-point input \(got torch.int64\)"):
+        BatchNorm(3)(torch.ones(2, 3, dtype=torch.int64))

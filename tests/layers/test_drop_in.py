@@ -1,7 +1,7 @@
 """Drop-in, continued: torch's own inputs, random cases, every precision, and torch's other machinery.
 
 The tolerances: float64 1e-12, float32 1e-5, bfloat16 and float16 two units in the last place, each relative
-to the largest number compared.
+to the largest of the terms that a number is made of (see `conditioning`).
 """
 
 import copy

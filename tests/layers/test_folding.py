@@ -108,7 +108,7 @@ class Half(nn.Linear):
     ids=["transposed", "relu", "subclass", "weight_norm"],
 )
 def test_a_layer_whose_rows_are_not_its_outputs_is_refused(layer):
-    with pytest.raises(TypeError, match="Linear or Conv layer"):
+    with pytest.raises(TypeError, match=rf"Linear or Conv layer to fold into \(got {type(layer).__name__}\)"):
         fold_pair(layer, random_norm(BatchNorm))
 
 
@@ -292,3 +292,20 @@ class Branches(Wired):
 def test_a_model_that_branches_on_the_data_is_refused():
     with pytest.raises(ValueError, match="data flow can be traced"):
         fold_model(Branches().eval())
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_folded_layer_can_be_trained_if_the_layer_could(bias, trainable):
+    layer = nn.Linear(6, 4, bias=bias).double().requires_grad_(trainable)
+    folded = fold_pair(layer, random_norm(BatchNorm))
+    assert folded.weight.requires_grad == folded.bias.requires_grad == trainable
+
+
+def test_a_layer_keeps_its_dtype_after_a_norm_of_another():
+    folded = fold_pair(nn.Linear(6, 4), random_norm(BatchNorm))  # float32 before float64
+    assert folded.weight.dtype == folded.bias.dtype == torch.float32
+
+
+def test_a_pair_whose_weight_is_read_deep_inside_a_model_stays():
+    check_model(nn.Sequential(nn.Sequential(ReadsTheWeight())), torch.randn(5, 4), left=1)

@@ -255,3 +255,23 @@ def test_a_norm_that_does_more_is_refused():
 def test_another_number_of_channels_is_refused(mode):
     with pytest.raises(RuntimeError, match=r"3 channels \(got 2\)"):
         FrozenBatchNorm(3).train(mode)(torch.randn(6, 2))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("momentum", [0.3, None])
+@pytest.mark.parametrize("norm", [BatchNorm, nn.BatchNorm1d])
+def test_the_arguments_stay_the_same(norm, momentum, affine):
+    frozen = freeze(norm(3, momentum=momentum, affine=affine))
+    assert (frozen.momentum, frozen.affine) == (momentum, affine)
+
+
+@pytest.mark.parametrize("missing", ["running_mean", "running_var"])
+def test_one_of_the_two_running_statistics_is_not_enough(missing):
+    for norm in (BatchNorm1d(3), nn.BatchNorm1d(3)):
+        setattr(norm, missing, None)
+        with pytest.raises(ValueError, match="which has none"):
+            freeze(norm)
+    norm = FrozenBatchNorm(3)
+    setattr(norm, missing, None)
+    with pytest.raises(ValueError, match=r"running statistics \(got none\)"):
+        norm(torch.randn(6, 3))

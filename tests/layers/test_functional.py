@@ -136,3 +136,12 @@ def test_the_variance_survives_a_large_mean_in_float32(generator, mean):
     x = mean + torch.randn(1000, 3, generator=generator)
     _, var = batch_statistics(x)
     torch.testing.assert_close(var.double(), x.double().var(dim=0, correction=0), rtol=1e-3, atol=0)
+
+
+@dense_or_convolution
+def test_eps_is_1e_5_unless_given(x, gamma, beta, mean, var, agree):
+    x, var = 1e-3 * x, 1e-6 * var  # small, so that eps is seen
+    theirs = F.batch_norm(x, None, None, gamma, beta, training=True)  # torch's default is 1e-5
+    agree(training_batch_norm(x, gamma, beta), theirs)
+    theirs = F.batch_norm(x, 1e-3 * mean, var, gamma, beta)
+    agree(inference_batch_norm(x, gamma, beta, 1e-3 * mean, var), theirs)

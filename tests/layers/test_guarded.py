@@ -160,3 +160,10 @@ def test_a_deep_copy_shares_nothing_and_state_dicts_load_both_ways(x, unlike_new
 def test_one_value_per_channel_is_refused_as_by_the_layer(guarded):
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         guarded(3)(torch.ones(1, 3))
+
+
+def test_a_mean_too_large_for_a_half_buffer_is_refused():
+    norm = GuardedBatchNorm(2).half()
+    with pytest.raises(ValueError, match=r"channels \[0\]"):
+        norm.keep(torch.tensor([1e5, 1.0]), torch.ones(2))
+    assert_same_state(norm, BatchNorm(2).half())

@@ -196,7 +196,7 @@ def test_a_failure_midway_leaves_everything_as_it_was(model, batches, spoil, err
 
 def test_batches_that_algorithm_2_refuses_leave_everything_as_it_was(model, ragged):
     before = state(model)
-    with pytest.raises(ValueError, match="batches of one size"):
+    with pytest.raises(ValueError, match=r"batches of one size m > 1 \(got \[2, 5, 9\] values per channel\)"):
         recompute_statistics(model, ragged, algorithm2)
     assert_same_state(model, before)
 
@@ -254,3 +254,9 @@ def test_what_is_no_batch_norm_or_is_frozen_stays_as_it_is(generator):
             torch.testing.assert_close(v, state[name], rtol=0, atol=0)
     with pytest.raises(ValueError, match="batch norms that keep running statistics"):
         recompute_statistics(nn.Sequential(*others), [torch.randn(6, 5, 1)])
+
+
+def test_algorithm_2_takes_batches_of_two_values():
+    two = BatchStatistics(torch.tensor([3.0]), torch.tensor([0.25]), 2)
+    mean, var = algorithm2([two, two])
+    assert (mean.item(), var.item()) == (3.0, 0.5)

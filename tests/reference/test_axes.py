@@ -37,6 +37,10 @@ def test_a_vector_lines_up_with_the_channels_and_nothing_else(shape):
         np.testing.assert_array_equal(lined_up[:, channel], v[channel])
 
 
+def test_a_lined_up_vector_has_as_many_axes_as_the_batch():
+    assert per_channel(np.ones(3), np.zeros((2, 3, 4, 5))).shape == (1, 3, 1, 1)
+
+
 def test_a_lined_up_vector_is_a_view():
     v = np.ones(3)
     assert np.shares_memory(per_channel(v, np.zeros((2, 3, 4))), v)

@@ -97,6 +97,12 @@ def test_the_mean_squared_weight_is_infinite_when_the_observed_tails_are_too_lig
     assert mean_squared_weight(Normal(0.0, std), OBSERVED) == math.inf
 
 
+def test_the_mean_squared_weight_is_infinite_at_the_very_border_too():
+    std, observed_std = math.sqrt(2) * 0.6, 0.6
+    assert 2 * observed_std**2 == std**2  # these two round so that it holds
+    assert mean_squared_weight(Normal(0.0, std), Normal(0.5, observed_std)) == math.inf
+
+
 def test_the_weights_are_proportional_to_the_normal_density_of_the_example():
     x = np.linspace(-1, 2, 31)
     ratio = importance_weights(x) / Normal(-0.28125, 0.375).density(x)
@@ -127,6 +133,20 @@ def test_a_weight_of_zero_leaves_an_example_out(rng):
     w[::2] = 0
     expected = weighted_least_squares(x[1::2], y[1::2])
     np.testing.assert_allclose(weighted_least_squares(x, y, w), expected, rtol=1e-12)
+
+
+def test_two_different_x_are_enough_for_a_line():
+    line = weighted_least_squares(np.array([1.0, 3.0, 3.0]), np.array([2.0, 8.0, 6.0]))
+    assert line == pytest.approx((-0.5, 2.5), rel=1e-15)
+
+
+def test_an_offset_costs_the_slope_no_digits(rng):
+    whole, other = rng.integers(-50, 50, size=64).astype(float), rng.normal(size=64)
+    far = whole + 2.0**40  # exact, and so is the mean of these 64
+    near_slope, far_slope = (weighted_least_squares(x, other).slope for x in (whole, far))
+    assert far_slope == pytest.approx(near_slope, rel=1e-12)
+    near_slope, far_slope = (weighted_least_squares(other, y).slope for y in (whole, far))
+    assert far_slope == pytest.approx(near_slope, rel=1e-12)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

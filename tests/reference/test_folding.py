@@ -73,7 +73,8 @@ def test_folding_leaves_its_arguments_as_they_were(rng):
 
 
 @pytest.mark.parametrize("which", ["bias", "gamma", "beta", "mean", "var"])
-def test_a_vector_without_one_value_per_output_is_refused(which):
-    vectors = dict.fromkeys(("bias", "gamma", "beta", "mean", "var"), np.ones(3)) | {which: np.ones(2)}
-    with pytest.raises(ValueError, match=rf"{which} of shape \(3,\) \(got \(2,\)\)"):
+@pytest.mark.parametrize("length", [2, 4])
+def test_a_vector_without_one_value_per_output_is_refused(which, length):
+    vectors = dict.fromkeys(("bias", "gamma", "beta", "mean", "var"), np.ones(3)) | {which: np.ones(length)}
+    with pytest.raises(ValueError, match=rf"{which} of shape \(3,\) \(got \({length},\)\)"):
         fold_batch_norm(np.ones((3, 2)), **vectors)

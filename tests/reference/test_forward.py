@@ -178,6 +178,11 @@ def test_a_channel_without_spread_is_refused_without_eps():
         inference_batch_norm(np.ones((4, 3)), np.ones(3), np.zeros(3), np.zeros(3), np.zeros(3), eps=0)
 
 
+def test_the_refusal_names_the_smallest_var_plus_eps():
+    with pytest.raises(ValueError, match=r"in every channel \(got -1\.5\)"):
+        normalize(np.ones((4, 3)), np.zeros(3), np.array([1.0, -2.0, 0.0]), eps=0.5)
+
+
 def test_inference_refuses_what_has_no_channel_axis_and_what_is_not_floating():
     vectors = [np.ones(3)] * 4
     with pytest.raises(ValueError, match="got 1D input"):

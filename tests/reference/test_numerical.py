@@ -27,9 +27,10 @@ def test_the_point_stays_where_it_is(rng):
     np.testing.assert_array_equal(x, before)
 
 
-def test_float32_is_refused():
-    with pytest.raises(TypeError, match=r"float64 array \(got float32\)"):
-        numerical_gradient(np.exp, np.ones(3, np.float32))
+@pytest.mark.parametrize("dtype", ["float32", "int64", "complex128"])
+def test_what_is_not_float64_is_refused(dtype):
+    with pytest.raises(TypeError, match=rf"float64 array \(got {dtype}\)"):
+        numerical_gradient(np.exp, np.ones(3, dtype))
 
 
 def test_the_difference_is_central(rng):

@@ -116,6 +116,11 @@ def test_one_value_has_no_unbiased_variance():
         unbiased_variance(Statistics(np.zeros(3), np.zeros(3), 1))
 
 
+def test_two_values_have_an_unbiased_variance():
+    two = Statistics(np.zeros(1), np.array([0.25]), 2)
+    np.testing.assert_array_equal(unbiased_variance(two), 0.5)
+
+
 def test_momentum_is_the_weight_of_the_new_as_in_torch(rng):
     x, mean, var = rng.normal(3, 2, size=(6, 3)), rng.normal(size=3), rng.uniform(1, 2, size=3)
     theirs_mean, theirs_var = torch.tensor(mean), torch.tensor(var)

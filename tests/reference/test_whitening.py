@@ -8,6 +8,7 @@ from bnlib.reference import (
     gradient_ignoring_the_mean,
     gradient_through_the_mean,
     numerical_gradient,
+    principal_axes,
     whiten_pca,
     whiten_zca,
 )
@@ -104,6 +105,18 @@ def test_a_constant_feature_is_refused_without_eps(features, whiten):
         whiten(features)
 
 
+@pytest.mark.parametrize("eps", [{}, {"eps": 0.0}, {"eps": -1e-3}], ids=str)
+def test_constant_features_have_no_principal_axes_without_a_positive_eps(eps):
+    advice = r"full rank 3 \(got rank 0\): give more independent examples or an eps > 0"
+    with pytest.raises(ValueError, match=advice):
+        principal_axes(np.zeros((5, 3)), **eps)
+
+
+def test_without_eps_the_scale_is_one_over_the_spread_along_each_axis(features, tolerance):
+    centered, eigenvectors, scale = principal_axes(features)
+    np.testing.assert_allclose((centered @ eigenvectors).std(axis=0) * scale, 1, rtol=10 * tolerance["rtol"])
+
+
 @both
 def test_a_constant_feature_does_no_harm_with_eps(features, whiten):
     features[:, 1] = 4
@@ -169,3 +182,9 @@ def test_the_descent_is_recorded_from_its_start(unit):
     b, loss = descend_bias(*unit, gradient_ignoring_the_mean, steps=3)
     assert b.shape == loss.shape == (4,)
     assert b[0] == 0
+
+
+def test_the_descent_steps_by_a_tenth_of_the_gradient_unless_told_otherwise(unit):
+    u, target = unit
+    b, _ = descend_bias(u, target, gradient_ignoring_the_mean, steps=1)
+    assert b[1] == pytest.approx(0.1 * np.mean(target), rel=1e-12)
