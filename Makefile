@@ -47,7 +47,7 @@ $(FRAMEWORKS): $(INSTALLED) requirements-frameworks.txt
 
 frameworks: $(FRAMEWORKS) ## install the other frameworks too, and run what compares with them
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=600 \
-	  tests/reference/test_frameworks.py tests/lab/test_frameworks.py tests/layers/test_export.py book/frameworks.ipynb
+	  tests/reference/test_frameworks.py tests/lab/test_frameworks.py tests/lab/test_export.py book/frameworks.ipynb
 
 NOTEBOOKS ?=
 run: $(INSTALLED) ## execute every notebook again, in place (one: make run NOTEBOOKS=book/algorithm.ipynb)

@@ -2,6 +2,7 @@
 
 from .data import *
 from .experiments import *
+from .export import *
 from .frameworks import *
 from .models import *
 from .probes import *

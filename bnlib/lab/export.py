@@ -1,0 +1,104 @@
+"""ONNX: a model written down for other engines, and run by those that are installed."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+__all__ = ["can_export", "run_onnx", "to_onnx"]
+
+
+def can_export() -> bool:
+    """Whether the exporter, and what runs its files, are installed: they are in requirements-frameworks.txt.
+
+    Returns
+    -------
+    bool
+    """
+    return None not in (find_spec("onnx"), find_spec("onnxruntime"), find_spec("onnxscript"))
+
+
+def to_onnx(model: nn.Module, example: Tensor):
+    """A model as an ONNX program, for batches of any size.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In eval mode, with one input and one output.
+    example : (N, ...)
+        An input; only its shape behind the batch and its dtype count.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Checked against the specification.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode: an engine would go on with the statistics of each batch.
+
+    Notes
+    -----
+    The exporter writes eps in float32, whatever the model's dtype.
+    """
+    import onnx
+
+    if model.training:
+        raise ValueError("expected a model in eval mode (got training mode): call eval() first")
+    any_size = {0: torch.export.Dim("n", min=1)}
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            model, (example,), dynamo=True, dynamic_shapes=(any_size,), verbose=False
+        ).model_proto
+    onnx.checker.check_model(program, full_check=True)
+    return program
+
+
+def run_onnx(program, x: Tensor) -> dict[str, Tensor]:
+    """What an ONNX program makes of an input, by the specification's reference evaluator and by onnxruntime.
+
+    Parameters
+    ----------
+    program : onnx.ModelProto
+        As of `to_onnx`.
+    x : (N, ...)
+
+    Returns
+    -------
+    dict of str to Tensor
+        The output by the name of the engine. onnxruntime is left out where it has no kernel, as for
+        convolutions in float64.
+    """
+    import onnxruntime
+    from onnx.reference import ReferenceEvaluator
+
+    inputs = {program.graph.input[0].name: x.numpy()}
+    outputs = {"reference evaluator": ReferenceEvaluator(program).run(None, inputs)}
+    try:
+        session = onnxruntime.InferenceSession(
+            program.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+    except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
+        pass
+    else:
+        outputs["onnxruntime"] = session.run(None, inputs)
+    return {engine: torch.from_numpy(np.asarray(y)) for engine, (y,) in outputs.items()}
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """The exporter uses what torch itself calls deprecated, and logs that torchvision is not there."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
