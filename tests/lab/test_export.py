@@ -59,7 +59,7 @@ def test_the_exported_layer_is_the_layer(kind, shape, dtype):
 
 @pytest.mark.parametrize("arguments", [{"affine": False}, {"bias": False}, {"eps": 0.125}], ids=str)
 def test_so_it_is_with_every_argument_that_counts_at_inference(arguments):
-    # 0.125 is a float32: with eps = 0.1 an export is 1.5e-9 off, because the exporter writes it in float32, torch's too
+    # 0.125 is a float32; with eps = 0.1 an export is 1.5e-9 off, as the exporter writes float32, torch's too
     norm = trained(BatchNorm2d(3, **arguments, dtype=torch.float64))
     x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
     agree(to_onnx(norm, x), norm, (3, 4, 5), torch.float64)
