@@ -398,10 +398,10 @@ def of_one_value(layer: type[FrameworkLayer]) -> str:
     Returns
     -------
     str
-        "ValueError", or the output.
+        "ValueError", or the output; the outputs, if they differ from value to value.
     """
     try:
-        return f"{layer(1).train([[5.0]])[0, 0]:g}"
+        return " or ".join(sorted({f"{layer(1).train([[value]])[0, 0]:g}" for value in (0.1, 5.0, 1e8)}))
     except ValueError:
         return "ValueError"
 

@@ -43,6 +43,22 @@ def test_the_gradients_are_those_of_torchs_autograd(x, gamma, beta, dy, backward
         np.testing.assert_allclose(a, b, **{k: scale * v for k, v in tolerance.items()})
 
 
+@pytest.mark.parametrize("dtype", ["float64"], indirect=True)
+def test_the_term_of_the_paper_that_vanishes_is_right_where_it_does_not(x, gamma, beta, dy):
+    # Subtract the mean and one more: then the deviations do not add up to zero, nor does their term in dmean.
+    def off_center(x):
+        centered = x - x.mean(axis=pooled_axes(x), keepdims=True) - 1
+        std = np.sqrt((centered**2).mean(axis=pooled_axes(x), keepdims=True) + EPS)
+        return centered, std, centered / std
+
+    centered, std, x_hat = off_center(x)
+    saved = batch_norm_forward(x, gamma, beta, EPS)[1]
+    saved = saved._replace(centered=centered, std=std.ravel(), x_hat=x_hat)
+    along = (1, 3, *(1,) * (x.ndim - 2))
+    by_x = numerical_gradient(lambda v: gamma.reshape(along) * off_center(v)[2] + beta.reshape(along), x, dy)
+    np.testing.assert_allclose(batch_norm_backward_stepwise(dy, saved).dx, by_x, rtol=1e-7, atol=1e-8)
+
+
 @both
 def test_each_gradient_has_the_shape_and_dtype_of_what_it_is_taken_by(x, gamma, beta, dy, backward):
     gradients = backward(dy, batch_norm_forward(x, gamma, beta)[1])
@@ -53,8 +69,9 @@ def test_each_gradient_has_the_shape_and_dtype_of_what_it_is_taken_by(x, gamma, 
 @both
 def test_a_dy_of_another_shape_is_refused(x, gamma, beta, dy, backward):
     saved = batch_norm_forward(x, gamma, beta)[1]
-    with pytest.raises(ValueError, match="dy of the output's shape"):
-        backward(dy[:1], saved)
+    for another in (dy[:1], np.concatenate([dy, dy])):
+        with pytest.raises(ValueError, match="dy of the output's shape"):
+            backward(another, saved)
 
 
 seeds = st.integers(0, 2**32 - 1)

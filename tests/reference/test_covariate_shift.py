@@ -183,6 +183,10 @@ def test_the_effective_sample_size_tends_to_n_over_the_mean_squared_weight(rng):
     [
         ([0, 1, 2], [0, 1], None, "one shape"),
         ([0, 1, 2], [0, 1, 2], [1, 1], "one shape"),
+        ([0, 1, 2], [0, 1, 2], [1, 1, 1, 1], "one shape"),
+        ([0, 1, 2], [0, 1], [1, 1], "one shape"),
+        ([0, 1], [0, 1, 2], [1, 1, 1], "one shape"),
+        (0, 0, 1, "one shape"),
         ([[0, 1, 2]], [[0, 1, 2]], None, "one shape"),
         ([0, 1, 2], [0, 1, 2], [1, 1, -1], "not negative"),
         ([0, 1, 2], [0, 1, 2], [0, 1, 0], "two different x"),
