@@ -108,8 +108,8 @@ def test_what_is_neither_dense_nor_convolutional_is_refused(shape):
         inference_batch_norm(torch.ones(shape), v, v, v, v)
 
 
-@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1, 1)])
-def test_one_value_per_channel_is_refused_in_training(shape):
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1, 1), (0, 3), (2, 3, 0, 5)])
+def test_one_value_per_channel_or_none_is_refused_in_training(shape):
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         training_batch_norm(torch.ones(shape), torch.ones(3), torch.ones(3))
 

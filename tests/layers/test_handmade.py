@@ -57,8 +57,8 @@ def test_a_gradient_can_be_asked_for_alone(x, gamma, beta, dy, agree, wanted):
     agree(ours, theirs, times=10)
 
 
-@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1), (1, 3, 1, 1)], ids=str)
-def test_one_value_per_channel_is_refused(shape):
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1), (1, 3, 1, 1), (0, 3), (2, 3, 0)], ids=str)
+def test_one_value_per_channel_or_none_is_refused(shape):
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         handmade_batch_norm(torch.ones(shape), torch.ones(3), torch.ones(3))
 
