@@ -41,8 +41,8 @@ class BatchNorm(nn.Module):
         statistics, if eps is zero or a channel has a single value. The running statistics are then left
         as they were.
     RuntimeError
-        On forward: if the input has another number of channels than `num_features`, or another dtype
-        than the layer; a float32 layer takes float16 and bfloat16 too.
+        On forward: if the input has another number of channels than the layer, or another dtype; a
+        float32 layer takes float16 and bfloat16 too.
     NotImplementedError
         On forward: if the input is not floating point.
 
@@ -52,8 +52,10 @@ class BatchNorm(nn.Module):
     what is kept for inference is the unbiased one. Sums and statistics are in float32 at least, and the
     output in the input's dtype. An empty batch has no statistics: it is counted, and moves nothing.
 
-    It is no subclass of torch.nn's: what looks for those by type, as ``torch.optim.swa_utils.update_bn``
-    does, does not see it; `recompute_statistics` sees both.
+    It is made of elementary operations: its derivatives are right to every order, it keeps more for the
+    backward pass than torch.nn's fused kernel, and is slower. And it is no subclass of torch.nn's: what looks
+    for those by type does not see it, as ``torch.optim.swa_utils.update_bn`` (`recompute_statistics` sees
+    both), ``SyncBatchNorm.convert_sync_batchnorm`` and the tracer of ``torch.fx.symbolic_trace``.
 
     Under ``torch.func.vmap`` each example would move the same buffers, which torch refuses: use eval mode
     or ``track_running_stats=False`` there.
@@ -110,11 +112,13 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize, scale and shift: (N, C, *spatial) to the same shape."""
         self.check_input(x)
-        mean, var = self.statistics(x)
+        mean, var = map(at_least_float32, self.statistics(x))
         y = normalize(at_least_float32(x), mean, var, self.eps)
-        if self.weight is not None:
-            shift = torch.zeros_like(self.weight) if self.bias is None else self.bias
-            y = scale_and_shift(y, self.weight, shift)
+        weight, bias = self.weight, self.bias
+        if weight is not None or bias is not None:
+            weight = torch.ones_like(bias) if weight is None else weight
+            bias = torch.zeros_like(weight) if bias is None else bias
+            y = scale_and_shift(y, weight, bias)
         return y.to(x.dtype)
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,14 +160,18 @@ class BatchNorm(nn.Module):
         elif x.dim() not in self.dimensions:
             expected = " or ".join(f"{d}D" for d in self.dimensions)
             raise ValueError(f"expected {expected} input (got {x.dim()}D input)")
-        if x.shape[1] != self.num_features:
-            raise RuntimeError(f"expected {self.num_features} channels (got {x.shape[1]})")
+        own = [*self.parameters(recurse=False), self.running_mean, self.running_var]
+        own = [v for v in own if v is not None]
+        # as in torch.nn the tensors count: who prunes channels may leave num_features as it was
+        for channels in [len(v) for v in own] or [self.num_features]:
+            if x.shape[1] != channels:
+                raise RuntimeError(f"expected {channels} channels (got {x.shape[1]})")
         if not x.is_floating_point():
             raise NotImplementedError(f"expected floating-point input (got {x.dtype})")
         accepted = x.dtype, torch.promote_types(x.dtype, torch.float32)
-        for own in (self.weight, self.bias, self.running_mean, self.running_var):
-            if own is not None and own.dtype not in accepted:
-                raise RuntimeError(f"expected {own.dtype} input, as the layer is (got {x.dtype})")
+        for v in own:
+            if v.dtype not in accepted:
+                raise RuntimeError(f"expected {v.dtype} input, as the layer is (got {x.dtype})")
         if self.eps < 0:
             raise ValueError(f"expected eps >= 0 (got {self.eps})")
 
@@ -179,7 +187,8 @@ class BatchNorm(nn.Module):
         version = local_metadata.get("version")
         key = prefix + "num_batches_tracked"
         if (version is None or version < 2) and self.track_running_stats and key not in state_dict:
-            state_dict[key] = self.num_batches_tracked
+            count = self.num_batches_tracked
+            state_dict[key] = torch.tensor(0) if count.is_meta else count
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
 

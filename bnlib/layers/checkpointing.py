@@ -12,7 +12,7 @@ from .batch_norm import BatchNorm
 __all__ = ["checkpoint", "hold_statistics"]
 
 
-def checkpoint(module: nn.Module, *inputs):
+def checkpoint(module: nn.Module, *inputs, **keywords):
     """A module's output, whose activations are computed again in the backward pass instead of stored.
 
     Plain checkpointing lets every batch norm see, and count, each batch twice. Here the second forward
@@ -22,12 +22,12 @@ def checkpoint(module: nn.Module, *inputs):
     ----------
     module : nn.Module
         Its batch norms may be ours or torch.nn's.
-    *inputs
+    *inputs, **keywords
         Of its forward.
 
     Returns
     -------
-    What ``module(*inputs)`` returns.
+    What ``module(*inputs, **keywords)`` returns.
 
     Notes
     -----
@@ -36,9 +36,11 @@ def checkpoint(module: nn.Module, *inputs):
     """
 
     def contexts():
-        return nullcontext(), hold_statistics(module)
+        return nullcontext(), _Held(module)
 
-    return torch.utils.checkpoint.checkpoint(module, *inputs, use_reentrant=False, context_fn=contexts)
+    return torch.utils.checkpoint.checkpoint(
+        module, *inputs, use_reentrant=False, context_fn=contexts, **keywords
+    )
 
 
 @contextmanager
@@ -70,3 +72,18 @@ def hold_statistics(model: nn.Module) -> Iterator[None]:
         for norm, buffers in zip(norms, kept, strict=True):
             for name, buffer in buffers.items():
                 setattr(norm, name, buffer)
+
+
+class _Held:
+    """`hold_statistics`, to be entered any number of times: a second backward pass takes a third forward."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.entered = []
+
+    def __enter__(self) -> None:
+        self.entered.append(hold_statistics(self.model))
+        self.entered[-1].__enter__()
+
+    def __exit__(self, *error) -> None:
+        self.entered.pop().__exit__(*error)

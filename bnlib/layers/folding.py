@@ -8,6 +8,8 @@ from torch import nn
 from torch.fx import Tracer
 
 from .batch_norm import BatchNorm
+from .frozen import only_normalizes
+from .functional import at_least_float32
 
 __all__ = ["fold_model", "fold_pair"]
 
@@ -34,10 +36,10 @@ def fold_pair(layer: nn.Module, norm: nn.Module) -> nn.Module:
     Raises
     ------
     TypeError
-        If either is of another type.
+        If either is of another type, or the norm of a class that does more than normalize.
     ValueError
         If the norm is in training mode, keeps no running statistics, or has other channels than the layer
-        has outputs.
+        has outputs; or if a forward hook is on either.
 
     Notes
     -----
@@ -47,18 +49,23 @@ def fold_pair(layer: nn.Module, norm: nn.Module) -> nn.Module:
         raise TypeError(f"expected a Linear or Conv layer to fold into (got {type(layer).__name__})")
     if not isinstance(norm, NORMS):
         raise TypeError(f"expected a batch norm to fold (got {type(norm).__name__})")
+    if not only_normalizes(norm):
+        raise TypeError(f"expected a batch norm that does nothing else (got {type(norm).__name__})")
+    if _hooked(layer) or _hooked(norm):
+        raise ValueError("expected a layer and a batch norm without hooks (got some): they are not folded")
     if norm.training:
         raise ValueError("expected a batch norm in eval mode (got training mode): call eval() first")
     if norm.running_mean is None:
         raise ValueError("expected a batch norm with running statistics (got track_running_stats=False)")
-    if norm.num_features != layer.weight.shape[0]:
+    if len(norm.running_mean) != len(layer.weight):
         raise ValueError(
-            f"expected {layer.weight.shape[0]} channels, one per output (got {norm.num_features})"
+            f"expected {len(layer.weight)} channels, one per output (got {len(norm.running_mean)})"
         )
     folded = copy.deepcopy(layer)
-    s = 1 / torch.sqrt(norm.running_var + norm.eps)
+    mean, var = at_least_float32(norm.running_mean), at_least_float32(norm.running_var)
+    s = 1 / torch.sqrt(var + norm.eps)
     s = s if norm.weight is None else norm.weight * s
-    bias = -s * norm.running_mean if layer.bias is None else s * (layer.bias - norm.running_mean)
+    bias = -s * mean if layer.bias is None else s * (layer.bias - mean)
     bias = bias if norm.bias is None else bias + norm.bias
     folded.weight.copy_(layer.weight * s.reshape(-1, *(1,) * (layer.weight.dim() - 1)))
     folded.bias = nn.Parameter(bias.to(layer.weight.dtype), requires_grad=layer.weight.requires_grad)
@@ -69,8 +76,8 @@ def fold_model(model: nn.Module) -> nn.Module:
     """Fold every batch norm that directly follows a linear or convolution layer.
 
     The data flow is read by tracing, not from the order of the children: a pair is folded only if the
-    layer's output goes to the batch norm and nowhere else, each of the two is called once, and the
-    forward does not reach into their parameters.
+    layer's output goes to the batch norm and nowhere else, each of the two is called once and has no
+    hooks, and the forward does not reach into their parameters.
 
     Parameters
     ----------
@@ -97,6 +104,11 @@ def fold_model(model: nn.Module) -> nn.Module:
         _replace(folded, layer, fold_pair(layer, norm))
         _replace(folded, norm, nn.Identity().eval())
     return folded
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether a hook may change what goes in or out, or the weight, as those of torch.nn.utils.prune do."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
@@ -130,8 +142,10 @@ def _pairs(model: nn.Module) -> list[tuple[str, str]]:
         if (
             type(layer) in LAYERS
             and isinstance(norm, NORMS)
+            and only_normalizes(norm)
+            and not (_hooked(layer) or _hooked(norm))
             and norm.running_mean is not None
-            and norm.num_features == layer.weight.shape[0]
+            and len(norm.running_mean) == len(layer.weight)
             and not reached_into & {before.target, node.target}
         ):
             pairs.append((before.target, node.target))

@@ -10,7 +10,6 @@ from .batch_norm import BatchNorm
 __all__ = ["FrozenBatchNorm", "freeze"]
 
 DIMENSIONS = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.BatchNorm3d: (5,)}
-FORWARDS = (BatchNorm.forward, _BatchNorm.forward, nn.SyncBatchNorm.forward)
 
 
 class FrozenBatchNorm(BatchNorm):
@@ -45,6 +44,24 @@ class FrozenBatchNorm(BatchNorm):
         return self.running_mean, self.running_var
 
 
+FORWARDS = (BatchNorm.forward, _BatchNorm.forward, nn.SyncBatchNorm.forward)
+STATISTICS = (None, BatchNorm.statistics, FrozenBatchNorm.statistics)  # torch.nn's has no such method
+
+
+def only_normalizes(norm: nn.Module) -> bool:
+    """Whether a batch norm is of a class that adds nothing, such as an activation, to what a batch norm does.
+
+    Parameters
+    ----------
+    norm : BatchNorm, ours or torch.nn's
+
+    Returns
+    -------
+    bool
+    """
+    return type(norm).forward in FORWARDS and getattr(type(norm), "statistics", None) in STATISTICS
+
+
 def freeze(model: nn.Module) -> nn.Module:
     """Put a `FrozenBatchNorm` in the place of every batch norm, ours or torch.nn's.
 
@@ -63,7 +80,7 @@ def freeze(model: nn.Module) -> nn.Module:
     Raises
     ------
     ValueError
-        If a batch norm has no running statistics to keep, or a bias without a weight.
+        If a batch norm has no running statistics to keep.
     TypeError
         If a batch norm is of a class with a forward of its own, which may do more than normalize.
     """
@@ -80,14 +97,12 @@ def freeze(model: nn.Module) -> nn.Module:
 def _frozen(name: str, norm: nn.Module) -> FrozenBatchNorm:
     """A frozen norm around the very parameters and buffers of another."""
     where = f"{type(norm).__name__} {name!r}"
-    if type(norm).forward not in FORWARDS:
-        raise TypeError(f"expected batch norms with the forward of ours or of torch.nn's (got {where})")
+    if not only_normalizes(norm):
+        raise TypeError(f"expected batch norms that do nothing but normalize (got {where})")
     if norm.running_mean is None or norm.running_var is None:
         raise ValueError(f"expected batch norms with running statistics (got {where}, which has none)")
-    affine, bias = norm.weight is not None, norm.bias is not None
-    if bias and not affine:
-        raise ValueError(f"expected batch norms whose bias has a weight beside it (got {where})")
-    frozen = FrozenBatchNorm(norm.num_features, norm.eps, norm.momentum, affine, device="meta", bias=bias)
+    affine = norm.weight is not None
+    frozen = FrozenBatchNorm(norm.num_features, norm.eps, norm.momentum, affine, device="meta")
     theirs = next((dimensions for kind, dimensions in DIMENSIONS.items() if isinstance(norm, kind)), None)
     frozen.dimensions = getattr(norm, "dimensions", theirs)
     frozen.weight, frozen.bias = norm.weight, norm.bias

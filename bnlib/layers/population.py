@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .batch_norm import BatchNorm
 from .frozen import FrozenBatchNorm
 from .functional import at_least_float32, batch_statistics
+from .guarded import SkippingBatchNorm
 from .masked import MaskedBatchNorm
 
 __all__ = ["BatchStatistics", "algorithm2", "pooled", "recompute_statistics"]
@@ -100,8 +101,9 @@ def recompute_statistics(
 ) -> nn.Module:
     """Set every batch norm's running statistics from the training data, with the weights as they now are.
 
-    Each batch goes through the model with batch statistics, as in training, and each norm's input
-    is measured. Only when all batches have passed are the running statistics replaced.
+    Each batch goes through the model with batch statistics, as in training, and each norm's input is
+    measured. Empty batches say nothing, and a `SkippingBatchNorm` skips here what it skips in training.
+    Only when all batches have passed are the running statistics replaced.
 
     Parameters
     ----------
@@ -136,14 +138,20 @@ def recompute_statistics(
         raise ValueError("expected a model with batch norms that keep running statistics (got none)")
     seen: dict[nn.Module, list[BatchStatistics]] = {norm: [] for norm in norms}
 
-    def measure(norm, inputs):
-        x = at_least_float32(norm.valid(*inputs) if isinstance(norm, MaskedBatchNorm) else inputs[0])
-        seen[norm].append(BatchStatistics(*batch_statistics(x), x.numel() // x.shape[1]))
+    def measure(norm, inputs, keywords):
+        masked = isinstance(norm, MaskedBatchNorm)
+        x = norm.valid(*inputs, **keywords) if masked else next(iter((*inputs, *keywords.values())))
+        if x.numel() == 0:
+            return  # nothing but padding
+        batch = BatchStatistics(*batch_statistics(at_least_float32(x)), x.numel() // x.shape[1])
+        finite = batch.mean.isfinite().all() and batch.var.isfinite().all()
+        if finite or not isinstance(norm, SkippingBatchNorm):
+            seen[norm].append(batch)
 
     # In training mode the norms also move their buffers: put them aside, and back if anything fails.
     kept = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
     modes = [norm.training for norm in norms]
-    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
+    hooks = [norm.register_forward_pre_hook(measure, with_kwargs=True) for norm in norms]
     try:
         for norm in norms:
             norm.train()

@@ -1,5 +1,6 @@
 """What the frameworks keep and call by which name, and statistics carried from one to another."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -254,12 +255,12 @@ def _check_history(history: MovingAverage) -> int:
             f"expected one number of values per channel, that of every batch (got {history.count}): with "
             "batches of several sizes, or an unknown one, the variance cannot be converted exactly"
         )
-    if history.count < 2:
+    if not 2 <= history.count < math.inf:
         raise ValueError(f"expected more than 1 value per channel for m/(m-1) (got {history.count})")
     if history.steps is None or not history.steps >= 0:
         raise ValueError(f"expected a number of steps >= 0, or math.inf (got {history.steps})")
     if history.weight is not None:
         _check_weight("the weight of the new value", history.weight)
-    if np.any(np.asarray(history.start) < 0):
+    if not np.all(np.asarray(history.start) >= 0):
         raise ValueError(f"expected a start >= 0 (got {history.start})")
     return history.count

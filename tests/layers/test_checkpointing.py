@@ -7,7 +7,14 @@ import torch
 import torch.utils.checkpoint
 from torch import nn
 
-from bnlib.layers import BatchNorm1d, FrozenBatchNorm, GuardedBatchNorm, checkpoint, hold_statistics
+from bnlib.layers import (
+    BatchNorm1d,
+    FrozenBatchNorm,
+    GuardedBatchNorm,
+    MaskedBatchNorm,
+    checkpoint,
+    hold_statistics,
+)
 
 kinds = pytest.mark.parametrize("kind", [nn.BatchNorm1d, BatchNorm1d, GuardedBatchNorm])
 modes = pytest.mark.parametrize("mode", [True, False])
@@ -69,6 +76,26 @@ def test_the_forward_is_run_again_in_the_backward_pass(block, x):
     assert len(calls) == 1
     y.square().sum().backward()
     assert len(calls) == 2
+
+
+@kinds
+def test_a_second_backward_pass_takes_a_third_forward_and_counts_nothing_either(block, x):
+    plain = copy.deepcopy(block)
+    for module, forward in ((block, checkpoint), (plain, lambda module, x: module(x))):
+        y = forward(module, x.requires_grad_())
+        y.square().sum().backward(retain_graph=True)
+        (dx,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
+        dx.square().sum().backward()
+    for p, q in zip(block.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-12, atol=1e-12)
+    assert_same_state(block, plain)
+
+
+def test_keywords_are_handed_on(x):
+    norm = MaskedBatchNorm(4).double()
+    y = checkpoint(norm, x.requires_grad_(), mask=torch.ones(6, dtype=torch.bool))
+    y.pow(3).sum().backward()
+    assert norm.num_batches_tracked == 1
 
 
 @kinds

@@ -248,17 +248,26 @@ def test_the_dtypes_that_go_together_are_torchs(layer, dtype, mode):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("center", [0.0, 5.0])
-def test_in_low_precision_we_are_no_farther_from_the_exact_result_than_torch(dtype, center):
+@modes
+def test_in_low_precision_we_are_no_farther_from_the_exact_result_than_torch(dtype, center, mode):
     x = (center + torch.randn(64, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).to(
         dtype
     )
     ours, theirs = twins(BatchNorm1d, 3, dtype=dtype)
     exact = BatchNorm1d(3, dtype=torch.float64)
     exact.load_state_dict(ours.state_dict())
+    for norm in (ours, theirs, exact):
+        norm.train(mode)
     errors = [
         (norm(x.to(norm.weight.dtype)).double() - exact(x.double())).abs().max() for norm in (ours, theirs)
     ]
     assert errors[0] <= errors[1]
+
+
+def test_a_dead_channel_of_float16_stays_finite_at_inference():
+    norm = BatchNorm1d(3, eps=1e-8, dtype=torch.float16).eval()
+    norm.running_var.zero_()  # sqrt(0 + 1e-8) is 0 in float16
+    assert norm(torch.full((2, 3), 1e-3, dtype=torch.float16)).isfinite().all()
 
 
 def test_sums_of_half_precision_neither_overflow_nor_stop_growing():
@@ -335,6 +344,50 @@ def test_an_empty_batch_is_counted_and_moves_nothing_as_in_torch(shape, argument
 def test_no_channels_are_no_error():
     # torch raises an IndexError from inside its kernel
     assert BatchNorm1d(0)(torch.ones(4, 0)).shape == (4, 0)
+
+
+# --- changed after construction
+
+
+@modes
+@pytest.mark.parametrize("missing", [["weight"], ["bias"], ["weight", "bias"]], ids=str)
+def test_what_is_taken_away_is_missing_as_in_torch(missing, mode):
+    ours, theirs = (norm.train(mode) for norm in twins(BatchNorm1d, 3, dtype=torch.float64))
+    for norm in (ours, theirs):
+        for name in missing:
+            setattr(norm, name, None)
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    same_step(ours, theirs, x, torch.float64)
+
+
+@modes
+def test_pruned_channels_count_by_their_tensors_as_in_torch(mode):
+    ours, theirs = (norm.train(mode) for norm in twins(BatchNorm1d, 3, dtype=torch.float64))
+    for norm in (ours, theirs):
+        for name in ("weight", "bias"):
+            setattr(norm, name, nn.Parameter(getattr(norm, name).detach()[1:]))
+        norm.running_mean, norm.running_var = norm.running_mean[1:], norm.running_var[1:]
+    x = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    same_step(ours, theirs, x, torch.float64)
+
+
+@modes
+@pytest.mark.parametrize("name", ["weight", "bias", "running_mean", "running_var"])
+def test_a_tensor_of_one_channel_is_refused_where_torch_refuses_it(name, mode):
+    for norm in twins(BatchNorm1d, 3):
+        norm.train(mode)
+        vector = torch.ones(1)
+        setattr(norm, name, nn.Parameter(vector) if name in ("weight", "bias") else vector)
+        with pytest.raises(RuntimeError):
+            norm(torch.randn(6, 3))
+
+
+def test_a_state_dict_from_before_the_count_loads_into_a_layer_without_memory():
+    for norm in (BatchNorm1d(3, device="meta"), nn.BatchNorm1d(3, device="meta")):
+        old = nn.BatchNorm1d(3).state_dict()
+        del old["num_batches_tracked"], old._metadata
+        norm.load_state_dict(old, assign=True)
+        assert (norm.num_batches_tracked.device.type, norm.num_batches_tracked.item()) == ("cpu", 0)
 
 
 # --- copies, files, layouts, devices

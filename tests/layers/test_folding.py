@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
 
 from bnlib import reference
@@ -125,8 +126,9 @@ def test_a_pair_that_does_not_fold_is_refused(norm):
         fold_pair(layer, norm(4))
     with pytest.raises(ValueError, match="track_running_stats=False"):
         fold_pair(layer, norm(4, track_running_stats=False).eval())
-    with pytest.raises(ValueError, match=r"4 channels, one per output \(got 5\)"):
-        fold_pair(layer, norm(5).eval())
+    for channels in (3, 5):
+        with pytest.raises(ValueError, match=rf"4 channels, one per output \(got {channels}\)"):
+            fold_pair(layer, norm(channels).eval())
 
 
 def norms_left(model):
@@ -187,8 +189,10 @@ def test_a_norm_without_running_statistics_stays():
     check_model(model, torch.randn(5, 4), left=1)
 
 
-def test_a_norm_over_another_axis_than_the_layers_outputs_stays():
-    check_model(nn.Sequential(nn.Linear(6, 4), BatchNorm1d(3)), torch.randn(5, 3, 6), left=1)
+@pytest.mark.parametrize("channels", [3, 5])
+def test_a_norm_over_another_axis_than_the_layers_outputs_stays(channels):
+    model = nn.Sequential(nn.Linear(6, 4), BatchNorm1d(channels))
+    check_model(model, torch.randn(5, channels, 6), left=1)
 
 
 def test_a_layer_with_a_weight_computed_from_others_stays():
@@ -309,3 +313,53 @@ def test_a_layer_keeps_its_dtype_after_a_norm_of_another():
 
 def test_a_pair_whose_weight_is_read_deep_inside_a_model_stays():
     check_model(nn.Sequential(nn.Sequential(ReadsTheWeight())), torch.randn(5, 4), left=1)
+
+
+class WithReLU(nn.BatchNorm1d):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+class WithOtherStatistics(BatchNorm):
+    def statistics(self, x):
+        return self.running_mean + 1, self.running_var
+
+
+@pytest.mark.parametrize("kind", [WithReLU, WithOtherStatistics])
+def test_a_norm_of_a_class_that_does_more_stays(kind):
+    model = nn.Sequential(nn.Linear(6, 4).double(), random_norm(kind)).eval()
+    with pytest.raises(TypeError, match=rf"does nothing else \(got {kind.__name__}\)"):
+        fold_pair(*model)
+    assert isinstance(fold_model(model)[1], kind)
+
+
+@pytest.mark.parametrize("where", [0, 1])
+@pytest.mark.parametrize("hook", ["register_forward_hook", "register_forward_pre_hook"])
+def test_a_pair_with_a_hook_stays(where, hook):
+    model = nn.Sequential(nn.Linear(6, 4).double(), random_norm(BatchNorm)).eval()
+    getattr(model[where], hook)(lambda *_: None)
+    with pytest.raises(ValueError, match="without hooks"):
+        fold_pair(*model)
+    assert isinstance(fold_model(model)[1], BatchNorm)
+
+
+def test_a_pruned_layer_whose_weight_a_hook_computes_stays():
+    model = nn.Sequential(nn.Linear(6, 4).double(), random_norm(BatchNorm)).eval()
+    with torch.no_grad():
+        prune.l1_unstructured(model[0], "weight", 0.5)
+        x = torch.randn(5, 6, dtype=torch.float64)
+        torch.testing.assert_close(fold_model(model)(x), model(x), rtol=0, atol=0)
+
+
+def test_the_channels_are_those_of_the_statistics():
+    norm = random_norm(BatchNorm)
+    norm.num_features = 7  # as a pruner may leave it
+    fold_pair(nn.Linear(6, 4).double(), norm)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_in_low_precision_folding_computes_in_float32(dtype):
+    layer, norm = nn.Linear(6, 4).to(dtype), BatchNorm(4, eps=1e-8, dtype=dtype).eval()
+    norm.running_var.zero_()  # sqrt(0 + 1e-8) is 0 in float16
+    assert fold_pair(layer, norm).bias.isfinite().all()
+    assert fold_pair(layer, norm).weight.dtype == dtype

@@ -234,21 +234,30 @@ def test_a_frozen_norm_without_running_statistics_is_refused_on_forward():
             FrozenBatchNorm(3, track_running_stats=False).train(mode)(torch.randn(6, 3))
 
 
-def test_a_bias_without_a_weight_is_refused():
-    norm = nn.BatchNorm1d(3)
-    norm.weight = None
-    with pytest.raises(ValueError, match="bias has a weight beside it"):
-        freeze(norm)
+@pytest.mark.parametrize("missing", ["weight", "bias"])
+def test_a_weight_or_a_bias_that_was_taken_away_stays_away(missing, unlike_new):
+    norm = unlike_new(nn.BatchNorm1d(3)).eval()
+    setattr(norm, missing, None)
+    x = torch.randn(6, 3)
+    frozen = freeze(norm)
+    assert getattr(frozen, missing) is None
+    torch.testing.assert_close(frozen(x), norm(x))
 
 
-def test_a_norm_that_does_more_is_refused():
-    class WithReLU(nn.BatchNorm1d):
-        def forward(self, x):
-            return super().forward(x).relu()
+class WithReLU(nn.BatchNorm1d):
+    def forward(self, x):
+        return super().forward(x).relu()
 
-    for norm in (WithReLU(3), MaskedBatchNorm(3)):
-        with pytest.raises(TypeError, match=rf"got {type(norm).__name__} '0'"):
-            freeze(nn.Sequential(norm))
+
+class WithOtherStatistics(BatchNorm):
+    def statistics(self, x):
+        return x.amin(0), x.amax(0)
+
+
+@pytest.mark.parametrize("kind", [WithReLU, WithOtherStatistics, MaskedBatchNorm])
+def test_a_norm_that_does_more_is_refused(kind):
+    with pytest.raises(TypeError, match=rf"nothing but normalize \(got {kind.__name__} '0'\)"):
+        freeze(nn.Sequential(kind(3)))
 
 
 @modes

@@ -7,7 +7,15 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bnlib import reference
 from bnlib.lab.models import PaperNetwork, SmallCNN
-from bnlib.layers import BatchNorm, FrozenBatchNorm, MaskedBatchNorm, algorithm2, pooled, recompute_statistics
+from bnlib.layers import (
+    BatchNorm,
+    FrozenBatchNorm,
+    MaskedBatchNorm,
+    SkippingBatchNorm,
+    algorithm2,
+    pooled,
+    recompute_statistics,
+)
 from bnlib.layers.population import BatchStatistics
 
 
@@ -89,8 +97,11 @@ def test_the_first_norm_gets_the_statistics_of_all_its_inputs(model, ragged):
     assert_close(model[1].running_var, u.var(dim=0, correction=0))
 
 
+@pytest.mark.parametrize("mode", [True, False], ids=["training", "inference"])
 @pytest.mark.parametrize("combine", [pooled, algorithm2])
-def test_later_norms_see_inputs_normalized_batch_by_batch(model, batches, combine):
+def test_later_norms_see_inputs_normalized_batch_by_batch(model, batches, combine, mode):
+    model[1].train(mode)
+
     def normalized(u):
         mean, var = u.mean(dim=0), u.var(dim=0, correction=0)
         return model[1].weight * (u - mean) / torch.sqrt(var + model[1].eps) + model[1].bias
@@ -260,3 +271,37 @@ def test_algorithm_2_takes_batches_of_two_values():
     two = BatchStatistics(torch.tensor([3.0]), torch.tensor([0.25]), 2)
     mean, var = algorithm2([two, two])
     assert (mean.item(), var.item()) == (3.0, 0.5)
+
+
+def test_an_empty_batch_and_one_of_padding_alone_say_nothing(generator):
+    x = torch.randn(6, 3, 4, generator=generator, dtype=torch.float64)
+    mask = torch.ones(6, 4, dtype=torch.bool)
+    norm = MaskedBatchNorm(3, dtype=x.dtype)
+    batches = [(x, mask), (x, ~mask), (x[:0], mask[:0])]
+    recompute_statistics(norm, batches, call=lambda model, batch: model(*batch))
+    whole = batch_stats(x)
+    assert_close(norm.running_mean, whole.mean)
+    assert_close(norm.running_var, whole.var)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1e30])
+def test_a_skipping_norm_skips_here_too(generator, bad):
+    x = torch.randn(6, 3, generator=generator)
+    norm = SkippingBatchNorm(3)
+    recompute_statistics(norm, [x, torch.full((6, 3), bad) * torch.arange(6).unsqueeze(1), x])
+    torch.testing.assert_close(norm.running_mean, x.mean(dim=0))
+
+
+def test_norms_that_are_called_by_keyword_are_measured(generator):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.theirs, self.masked = nn.BatchNorm1d(3), MaskedBatchNorm(3)
+
+        def forward(self, x):
+            return self.masked(mask=torch.ones(len(x), dtype=torch.bool), x=self.theirs(input=x))
+
+    x = 3 + torch.randn(6, 3, generator=generator)
+    model = recompute_statistics(Model(), [x])
+    torch.testing.assert_close(model.theirs.running_mean, x.mean(dim=0))
+    torch.testing.assert_close(model.masked.running_mean, torch.zeros(3), rtol=0, atol=1e-6)

@@ -330,3 +330,18 @@ def test_float32_statistics_are_converted_in_float64(convention):
     statistics = Population(np.zeros(2, np.float32), np.ones(2, np.float32))
     converted = convert_statistics(statistics, TORCH, convention, GOOD)
     assert converted.var.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        MovingAverage(math.nan, 5, 0.1),
+        MovingAverage(math.inf, 5, 0.1),
+        MovingAverage(8, math.nan, 0.1),
+        MovingAverage(8, 5, 0.1, start=math.nan),
+    ],
+    ids=["count nan", "count inf", "steps nan", "start nan"],
+)
+def test_a_history_of_no_numbers_is_refused(history):
+    with pytest.raises(ValueError, match="expected"):
+        convert_statistics(Population(np.zeros(1), np.ones(1)), TORCH, KERAS, history)
