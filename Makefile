@@ -13,7 +13,7 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 export IPYTHONDIR := $(CURDIR)/$(VENV)/ipython
 
 .DEFAULT_GOAL := help
-.PHONY: help book test frameworks run results lint serve clean
+.PHONY: help book test frameworks mutants run results lint serve clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,10 @@ frameworks: $(FRAMEWORKS) ## install the other frameworks too, and run what comp
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=600 \
 	  tests/reference/test_frameworks.py tests/lab/test_frameworks.py tests/lab/test_export.py book/frameworks.ipynb
 
+mutants: $(INSTALLED) ## change the code in 1,800 small ways and list what no test notices, in half an hour
+	$(BIN)/python -m pip install --disable-pip-version-check mutmut==3.8.1
+	$(BIN)/python tools/mutants.py
+
 NOTEBOOKS ?=
 run: $(INSTALLED) ## execute every notebook again, in place (one: make run NOTEBOOKS=book/algorithm.ipynb)
 	$(BIN)/python tools/run_notebooks.py $(NOTEBOOKS)
@@ -65,5 +69,5 @@ serve: ## serve the built site at http://localhost:8000
 	$(PYTHON) -m http.server --directory _build/html 8000
 
 clean: ## remove the environment, the site and all caches
-	rm -rf $(VENV) _build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) _build mutants .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

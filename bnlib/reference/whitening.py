@@ -120,12 +120,14 @@ def principal_axes(x: NDArray, eps: float = 0.0) -> tuple[NDArray, NDArray, NDAr
     Raises
     ------
     ValueError
-        If eps = 0 and the covariance is singular.
+        If eps is negative, or zero and the covariance singular.
     """
+    if eps < 0:
+        raise ValueError(f"expected eps >= 0 (got {eps})")
     eigenvalues, eigenvectors = np.linalg.eigh(covariance(x))
     noise = eigenvalues[-1] * len(eigenvalues) * np.finfo(eigenvalues.dtype).eps  # below it, rounding alone
     rank = int(np.sum(eigenvalues > noise))
-    if eps <= 0 and rank < len(eigenvalues):
+    if eps == 0 and rank < len(eigenvalues):
         raise ValueError(
             f"expected a covariance of full rank {len(eigenvalues)} (got rank {rank}): "
             "give more independent examples or an eps > 0"

@@ -143,11 +143,13 @@ def test_a_state_dict_from_before_the_count_loads_inside_a_model(unlike_new):
     torch.testing.assert_close(model[1].weight, old["1.weight"], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("rank", [2, 4, 5])
-def test_a_state_dict_of_this_version_without_the_count_is_refused_as_by_torch(rank):
+def test_a_state_dict_of_this_version_or_a_later_without_the_count_is_refused_as_by_torch(rank, version):
     for norm in pair(rank):
         state = norm.state_dict()
         del state["num_batches_tracked"]
+        state._metadata[""]["version"] = version
         with pytest.raises(RuntimeError, match="num_batches_tracked"):
             norm.load_state_dict(state)
 
@@ -352,3 +354,16 @@ def test_the_error_names_every_rank_that_is_accepted():
 def test_the_error_names_the_dtype_that_is_no_floating_point():
     with pytest.raises(NotImplementedError, match=r"floating-point input \(got torch.int64\)"):
         BatchNorm(3)(torch.ones(2, 3, dtype=torch.int64))
+
+
+def test_statistics_kept_by_hand_bring_no_graph_with_them():
+    norm = BatchNorm(3)
+    norm.keep(torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True))
+    assert not any(v.requires_grad for v in norm.buffers())
+
+
+def test_a_norm_may_hold_modules_of_other_sizes():
+    norm = BatchNorm(3)
+    norm.other = nn.Linear(5, 5, dtype=torch.float64)
+    x = torch.randn(6, 3)
+    torch.testing.assert_close(norm(x), BatchNorm(3)(x), rtol=0, atol=0)

@@ -363,3 +363,12 @@ def test_in_low_precision_folding_computes_in_float32(dtype):
     norm.running_var.zero_()  # sqrt(0 + 1e-8) is 0 in float16
     assert fold_pair(layer, norm).bias.isfinite().all()
     assert fold_pair(layer, norm).weight.dtype == dtype
+
+
+class ByKeyword(Wired):
+    def forward(self, x):
+        return self.norm(x=self.layer(x))
+
+
+def test_a_norm_called_by_keyword_stays():
+    check_model(ByKeyword(), torch.randn(5, 4), left=1)
