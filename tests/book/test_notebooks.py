@@ -85,6 +85,11 @@ def test_a_figure_cell_draws_one_figure(code_cells):
     assert {name: count for name, count in counts.items() if count > 1} == {}
 
 
+def test_a_cell_of_code_is_seen_at_one_glance(code_cells):
+    lengths = {cell.id: sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code_cells}
+    assert {name: length for name, length in lengths.items() if length > 30} == {}
+
+
 CHECK = re.compile(r"^\s*assert\b|\bshow_agreement\(|\bassert_\w+\(", flags=re.MULTILINE)
 REASON = re.compile(r"^\s*# \w+", flags=re.MULTILINE)
 
