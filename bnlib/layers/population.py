@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .batch_norm import BatchNorm
+from .checkpointing import hold_statistics
 from .frozen import FrozenBatchNorm
 from .functional import at_least_float32, batch_statistics
 from .guarded import SkippingBatchNorm
@@ -148,24 +149,21 @@ def recompute_statistics(
         if finite or not isinstance(norm, SkippingBatchNorm):
             seen[norm].append(batch)
 
-    # In training mode the norms also move their buffers: put them aside, and back if anything fails.
-    kept = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
     modes = [norm.training for norm in norms]
     hooks = [norm.register_forward_pre_hook(measure, with_kwargs=True) for norm in norms]
     try:
         for norm in norms:
             norm.train()
-        for batch in batches:
-            call(model, batch)
+        with hold_statistics(model):  # in training mode the norms would also move their buffers
+            for batch in batches:
+                call(model, batch)
         if not all(seen.values()):
             raise ValueError("expected at least one batch through every batch norm (got none)")
         combined = [combine(seen[norm]) for norm in norms]
     finally:
-        for norm, buffers, mode, hook in zip(norms, kept, modes, hooks, strict=True):
+        for norm, mode, hook in zip(norms, modes, hooks, strict=True):
             hook.remove()
             norm.train(mode)
-            for name, buffer in buffers.items():
-                norm.get_buffer(name).copy_(buffer)
     for norm, (mean, var) in zip(norms, combined, strict=True):
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(var)
