@@ -2,8 +2,6 @@
 
 from .data import *
 from .experiments import *
-from .export import *
-from .frameworks import *
 from .models import *
 from .probes import *
 from .records import *
