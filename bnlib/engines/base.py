@@ -32,7 +32,7 @@ class FrameworkLayer:
     convention: ClassVar[Convention]
     #: What has to be installed.
     packages: ClassVar[tuple[str, ...]]
-    name_of_eps: ClassVar[str] = "epsilon"
+    _name_of_eps: ClassVar[str] = "epsilon"
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class FrameworkLayer:
         dtype: str = "float64",
     ) -> None:
         self.channels, self.dtype = channels, dtype
-        given = {"momentum": momentum, self.name_of_eps: eps}
+        given = {"momentum": momentum, self._name_of_eps: eps}
         self._build({name: v for name, v in given.items() if v is not None})
 
     def train(self, x: ArrayLike) -> NDArray:

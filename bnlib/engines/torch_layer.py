@@ -14,7 +14,7 @@ class TorchLayer(FrameworkLayer):
 
     convention = TORCH
     packages = ("torch",)
-    name_of_eps = "eps"
+    _name_of_eps = "eps"
 
     def _build(self, settings):
         dtype = getattr(torch, self.dtype)
