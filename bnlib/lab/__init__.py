@@ -1,8 +1,6 @@
 """One network: the data, the models, the training loop, and the probes that look inside."""
 
 from .data import *
-from .export import *
-from .frameworks import *
 from .models import *
 from .probes import *
 from .timing import *

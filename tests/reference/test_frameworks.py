@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnlib.lab.frameworks import TorchLayer, computes_in, installed
+from bnlib.engines import TorchLayer, computes_in, installed
 from bnlib.reference import (
     CONVENTIONS,
     FLAX,

@@ -14,72 +14,65 @@ __all__ = ["can_export", "run_onnx", "to_onnx"]
 
 
 def can_export() -> bool:
-    """Whether the exporter, and what runs its files, are installed: they are in requirements-frameworks.txt.
-
-    Returns
-    -------
-    bool
-    """
-    return None not in (find_spec("onnx"), find_spec("onnxruntime"), find_spec("onnxscript"))
+    """Whether the exporter, and what runs its files, are installed: they are in requirements-frameworks.txt."""
+    found = find_spec("onnx"), find_spec("onnxruntime"), find_spec("onnxscript")
+    return None not in found
 
 
 def to_onnx(model: nn.Module, example: Tensor):
-    """A model as an ONNX program, for batches of any size.
+    """A model with one input and one output as an ONNX program, for batches of any size.
 
     Parameters
     ----------
     model : nn.Module
-        In eval mode, with one input and one output.
+        In eval mode, all of it.
     example : (N, ...)
         An input; only its shape behind the batch and its dtype count.
 
     Returns
     -------
     onnx.ModelProto
-        Checked against the specification.
+        Checked against the specification. The exporter writes eps in float32, whatever the model's dtype.
 
     Raises
     ------
     ValueError
-        If the model is in training mode: an engine would go on with the statistics of each batch.
-
-    Notes
-    -----
-    The exporter writes eps in float32, whatever the model's dtype.
+        If a part of the model is in training mode: an engine would go on with the statistics of each batch.
     """
+    training = [name for name, part in model.named_modules() if part.training]
+    if training:
+        where = f" in submodule {training[0]}" if training[0] else ""
+        raise ValueError(
+            f"expected a model in eval mode (got training mode{where}): call eval() first"
+        )
     import onnx
 
-    if model.training:
-        raise ValueError("expected a model in eval mode (got training mode): call eval() first")
     any_size = {0: torch.export.Dim("n", min=1)}
     with _quiet_exporter():
         program = torch.onnx.export(
-            model, (example,), dynamo=True, dynamic_shapes=(any_size,), verbose=False
+            model,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(any_size,),
+            verbose=False,
         ).model_proto
     onnx.checker.check_model(program, full_check=True)
     return program
 
 
 def run_onnx(program, x: Tensor) -> dict[str, Tensor]:
-    """What an ONNX program makes of an input, by the specification's reference evaluator and by onnxruntime.
+    """What an `onnx.ModelProto` makes of an input, by the name of the engine that ran it.
 
-    Parameters
-    ----------
-    program : onnx.ModelProto
-        As of `to_onnx`.
-    x : (N, ...)
-
-    Returns
-    -------
-    dict of str to Tensor
-        The output by the name of the engine. onnxruntime is left out where it has no kernel, as for
-        convolutions in float64.
+    The engines are the reference evaluator and onnxruntime; the latter is left out where it has no kernel,
+    as for convolutions in float64.
     """
     import onnxruntime
     from onnx.reference import ReferenceEvaluator
 
     inputs = {program.graph.input[0].name: x.numpy()}
-    outputs = {"reference evaluator": ReferenceEvaluator(program).run(None, inputs)}
+    outputs = {
+        "reference evaluator": ReferenceEvaluator(program).run(None, inputs)
+    }
     try:
         session = onnxruntime.InferenceSession(
             program.SerializeToString(), providers=["CPUExecutionProvider"]
@@ -88,7 +81,10 @@ def run_onnx(program, x: Tensor) -> dict[str, Tensor]:
         pass
     else:
         outputs["onnxruntime"] = session.run(None, inputs)
-    return {engine: torch.from_numpy(np.asarray(y)) for engine, (y,) in outputs.items()}
+    return {
+        engine: torch.from_numpy(np.asarray(y))
+        for engine, (y,) in outputs.items()
+    }
 
 
 @contextmanager

@@ -1,16 +1,16 @@
 """ONNX: exported, folded or not, the layer does elsewhere what it does here.
 
-These tests need requirements-frameworks.txt: the exporter, ONNX's own reference evaluator, and a runtime.
+Most of them need requirements-frameworks.txt: the exporter, ONNX's own reference evaluator, and a runtime.
 """
 
 import pytest
 import torch
 from torch import nn
 
-from bnlib.lab.export import can_export, run_onnx, to_onnx
+from bnlib.engines import can_export, run_onnx, to_onnx
 from bnlib.layers import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, FrozenBatchNorm, fold_model
 
-pytestmark = pytest.mark.skipif(not can_export(), reason="the exporter is not installed")
+exporter = pytest.mark.skipif(not can_export(), reason="the exporter is not installed")
 
 ENGINES = ["reference evaluator", "onnxruntime"]
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12}
@@ -50,6 +50,7 @@ LAYERS = {
 }
 
 
+@exporter
 @dtypes
 @pytest.mark.parametrize(("kind", "shape"), LAYERS.values(), ids=LAYERS)
 def test_the_exported_layer_is_the_layer(kind, shape, dtype):
@@ -57,6 +58,7 @@ def test_the_exported_layer_is_the_layer(kind, shape, dtype):
     agree(to_onnx(norm, torch.randn(2, *shape, dtype=dtype)), norm, shape, dtype)
 
 
+@exporter
 @pytest.mark.parametrize("arguments", [{"affine": False}, {"bias": False}, {"eps": 0.125}], ids=str)
 def test_so_it_is_with_every_argument_that_counts_at_inference(arguments):
     # 0.125 is a float32; with eps = 0.1 an export is 1.5e-9 off, as the exporter writes float32, torch's too
@@ -65,6 +67,7 @@ def test_so_it_is_with_every_argument_that_counts_at_inference(arguments):
     agree(to_onnx(norm, x), norm, (3, 4, 5), torch.float64)
 
 
+@exporter
 @dtypes
 @pytest.mark.parametrize("folded", [False, True], ids=["unfolded", "folded"])
 def test_the_exported_model_is_the_model_folded_or_not(folded, dtype):
@@ -83,3 +86,11 @@ def test_the_exported_model_is_the_model_folded_or_not(folded, dtype):
 def test_a_model_in_training_mode_is_refused():
     with pytest.raises(ValueError, match=r"eval mode \(got training mode\)"):
         to_onnx(BatchNorm1d(3), torch.randn(4, 3))
+
+
+def test_a_single_norm_left_in_training_mode_is_refused_by_name():
+    # It was exported in silence, with the statistics of each batch.
+    model = nn.Sequential(nn.Linear(3, 3), BatchNorm1d(3)).eval()
+    model[1].train()
+    with pytest.raises(ValueError, match=r"eval mode \(got training mode in submodule 1\)"):
+        to_onnx(model, torch.randn(4, 3))
