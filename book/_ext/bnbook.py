@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import inspect
 import re
 import struct
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
 from sphinx.util.fileutil import copy_asset
 
 PAGE_DPI = 100  # a figure of 7 inches is 700 pixels wide on the page, however sharply it was drawn
@@ -97,8 +101,56 @@ def skip_field_aliases(
     return True if docstring.startswith("Alias for field number") else None
 
 
+def modules_of(package: str, root: Path) -> list[str]:
+    """Name the modules that lie in a package's folder, those within packages below it left out."""
+    folder = root.joinpath(*package.split("."))
+    return [f"{package}.{path.stem}" for path in sorted(folder.glob("[!_]*.py"))]
+
+
+def has_bases_to_show(module: ModuleType) -> bool:
+    """Whether a class of the module builds on another that a reader should know of, such as nn.Module."""
+    classes = [
+        obj
+        for obj in vars(module).values()
+        if inspect.isclass(obj) and obj.__module__ == module.__name__
+    ]
+    return any(c.__bases__ not in ((object,), (tuple,)) for c in classes)
+
+
+class Modules(SphinxDirective):
+    """Write the entry of every module of a package, by the files in its folder: no list to keep.
+
+    The anchor of the module bnlib.reference.folding is ``#module-bnlib.reference.folding``, whatever is added beside it.
+    """
+
+    required_arguments = 1
+
+    def run(self) -> list[Any]:
+        """Parse a heading and an automodule for each."""
+        names = modules_of(self.arguments[0], Path(self.env.srcdir))
+        if not names:
+            raise self.error(
+                f"expected modules in {self.arguments[0]} (found none)"
+            )
+        lines = []
+        for name in names:
+            lines += [
+                f"### {name.removeprefix('bnlib.')}",
+                "```{eval-rst}",
+                f".. automodule:: {name}",
+                "   :members:",
+            ]
+            if has_bases_to_show(importlib.import_module(name)):
+                lines += ["   :show-inheritance:"]
+            lines += ["```"]
+        return self.parse_text_to_nodes(
+            "\n".join(lines), allow_section_headings=True
+        )
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the functions above to Sphinx's events."""
+    app.add_directive("modules", Modules)
     app.connect("doctree-read", size_figures)
     # before napoleon, at 500
     app.connect("autodoc-process-docstring", escape_shapes, priority=400)
