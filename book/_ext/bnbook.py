@@ -86,10 +86,10 @@ def escape_shapes(
     To reStructuredText that star would begin an emphasis, and the bar a substitution. What is in backticks, a
     whole *emphasis*, and what is escaped already are left alone.
     """
-    keep = r"``.*?``|`[^`]*`|\\.|\*{1,2}(?=\S)[^*]*(?<=\S)\*{1,2}(?!\w)"
+    as_it_is = r"``.*?``|`[^`]*`|\\.|\*{1,2}(?=\S)[^*]*(?<=\S)\*{1,2}(?!\w)"
     for i, line in enumerate(lines):
         lines[i] = re.sub(
-            rf"({keep})|([*|](?=\S))", lambda m: m[1] or "\\" + m[2], line
+            rf"({as_it_is})|([*|](?=\S))", lambda m: m[1] or "\\" + m[2], line
         )
 
 
@@ -101,39 +101,33 @@ def skip_field_aliases(
     return True if docstring.startswith("Alias for field number") else None
 
 
-def modules_of(package: str, root: Path) -> list[str]:
-    """Name the modules that lie in a package's folder, those within packages below it left out."""
-    folder = root.joinpath(*package.split("."))
-    return [f"{package}.{path.stem}" for path in sorted(folder.glob("[!_]*.py"))]
-
-
 def has_bases_to_show(module: ModuleType) -> bool:
     """Whether a class of the module builds on another that a reader should know of, such as nn.Module."""
-    classes = [
-        obj
+    return any(
+        inspect.isclass(obj)
+        and obj.__module__ == module.__name__
+        and obj.__bases__ not in ((object,), (tuple,))
         for obj in vars(module).values()
-        if inspect.isclass(obj) and obj.__module__ == module.__name__
-    ]
-    return any(c.__bases__ not in ((object,), (tuple,)) for c in classes)
+    )
 
 
 class Modules(SphinxDirective):
-    """Write the entry of every module of a package, by the files in its folder: no list to keep.
+    """Write the entry of every module of a package, by the files in its folder: no list to maintain.
 
-    The anchor of the module bnlib.reference.folding is ``#module-bnlib.reference.folding``, whatever is added beside it.
+    A module's anchor is ``#module-`` and its full name, so links stay good whatever is added.
     """
 
     required_arguments = 1
 
     def run(self) -> list[Any]:
         """Parse a heading and an automodule for each."""
-        names = modules_of(self.arguments[0], Path(self.env.srcdir))
+        package = self.arguments[0]
+        folder = Path(self.env.srcdir, *package.split("."))
+        names = [f"{package}.{p.stem}" for p in folder.glob("[!_]*.py")]
         if not names:
-            raise self.error(
-                f"expected modules in {self.arguments[0]} (found none)"
-            )
+            raise self.error(f"expected modules in {package} (found none)")
         lines = []
-        for name in names:
+        for name in sorted(names):
             lines += [
                 f"### {name.removeprefix('bnlib.')}",
                 "```{eval-rst}",

@@ -8,7 +8,6 @@ import yaml
 
 #: The document that the book grew out of: its chapters come in its order, whatever is put between them.
 DOCUMENT = ["covariate_shift", "normalization", "algorithm", "inference", "experiments", "conclusion"]
-FLOORS = ["reference", "layers", "lab", "sweep", "engines"]
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +84,13 @@ def test_a_notebook_ends_by_naming_its_code_and_tests(root, notebook):
 
 
 def test_every_module_is_found_from_a_chapter_or_has_a_test_of_its_name(root, book):
-    ends = {
-        path for page in book.glob("*.ipynb") for path in named_at_the_end(nbformat.read(page, as_version=4))
-    }
-    modules = [
-        path.relative_to(root) for floor in FLOORS for path in (root / "bnlib" / floor).glob("[!_]*.py")
-    ]
+    pages = [nbformat.read(path, as_version=nbformat.NO_CONVERT) for path in book.glob("*.ipynb")]
+    found = {path for page in pages for path in named_at_the_end(page)}
+    modules = [path.relative_to(root) for path in (root / "bnlib").glob("*/[!_]*.py")]
     lost = [
-        path.as_posix()
+        str(path)
         for path in modules
-        if path.as_posix() not in ends
+        if path.as_posix() not in found
         and not (root / "tests" / path.parent.name / f"test_{path.name}").exists()
     ]
     assert lost == [], "name each in the last line of its chapter, or test it in tests/FLOOR/test_NAME.py"

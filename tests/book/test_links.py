@@ -20,7 +20,7 @@ TO_LABELS = {"ref", "numref", "eq", "math:numref", "prf:ref"}
 
 def without_code(text):
     """Leave out fenced code, and keep what stands in directives: it is text of the page."""
-    kept, code, directives = [], None, []
+    shown, code, directives = [], None, []
     for line in text.splitlines():
         fence = FENCE.match(line)
         if code:
@@ -34,8 +34,8 @@ def without_code(text):
         elif fence:
             code = fence[1]
             continue
-        kept.append(line)
-    return "\n".join(kept)
+        shown.append(line)
+    return "\n".join(shown)
 
 
 def pages(root):
