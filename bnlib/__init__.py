@@ -2,7 +2,7 @@
 
 The package has floors, and each imports only from the floors to its right::
 
-    book, tests, benchmarks  ->  sweep, engines  ->  lab  ->  layers  ->  reference        figures, show: beside
+    book, tests, benchmarks -> sweep, engines -> lab -> layers -> reference     figures, show: beside
 
 reference
     NumPy. The mathematics: pure functions that read like the equations.
