@@ -52,5 +52,5 @@ def test_a_floor_hands_on_only_what_the_page_shows(modules, floor):
         for name, obj in vars(package).items()
         if not name.startswith("_") and (inspect.isclass(obj) or inspect.isroutine(obj))
     }
-    assert shown - handed_on == set(), f"{floor}/__init__.py lacks `from .MODULE import *` for these"
+    assert shown - handed_on == set(), f"{floor}.__init__ lacks `from .MODULE import *` for these"
     assert handed_on - shown == set(), "these are handed on, but are in no module's __all__"
