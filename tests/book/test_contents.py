@@ -80,7 +80,7 @@ def test_a_notebook_ends_by_naming_its_code_and_tests(root, notebook):
     paths = named_at_the_end(notebook)
     folders = {path.partition("/")[0] for path in paths}
     assert {"bnlib", "tests"} <= folders, "its last line reads *Code: `bnlib/...`; tests: `tests/...`.*"
-    assert [path for path in paths if not (root / path).exists()] == []
+    assert [path for path in paths if not (root / path).exists()] == [], "named, but not there"
 
 
 def test_every_module_is_found_from_a_chapter_or_has_a_test_of_its_name(root, book):
