@@ -28,6 +28,8 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@# Building the font cache now keeps its message out of the first notebook that draws.
 	@mkdir -p $(VENV)/matplotlib $(VENV)/ipython
 	$(BIN)/python -c 'import matplotlib.font_manager'
+	@# `git diff` shows a notebook as text; a copy without git has nothing to be told.
+	@test ! -e .git || git config diff.ipynb.textconv '$(PYTHON) tools/notebook_text.py' || :
 	@touch $(INSTALLED)
 
 # From nothing each time: a second, incremental build does not repeat the warnings of pages it does not read again.
@@ -58,7 +60,7 @@ run: $(INSTALLED) ## execute every notebook again, in place (one: make run NOTEB
 	$(BIN)/python tools/run_notebooks.py $(NOTEBOOKS)
 
 results: $(INSTALLED) ## train the stored experiments that are missing or were stopped, in about an hour
-	$(BIN)/python -m bnlib.lab --all --threads $(OMP_NUM_THREADS)
+	$(BIN)/python -m bnlib.sweep --all
 
 lint: $(INSTALLED) ## check style and formatting, notebooks included
 	$(BIN)/python -m ruff check .

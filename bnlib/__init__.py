@@ -1,15 +1,19 @@
 """Batch normalization, from the equations to a trained network.
 
-The package has three floors, and each imports only from the floors to its right::
+The package has floors, and each imports only from the floors to its right::
 
-    book, tests  ->  lab  ->  layers  ->  reference        figures, show: beside
+    book, tests, benchmarks -> sweep, engines -> lab -> layers -> reference     figures, show: beside
 
 reference
     NumPy. The mathematics: pure functions that read like the equations.
 layers
     PyTorch. What one trains with: functions, the derived backward, drop-in modules, folding.
 lab
-    Experiments: MNIST, the paper's network, one training loop, probes.
+    One network: MNIST, the paper's model, one training loop, probes.
+sweep
+    Many networks: the long experiments, what trains them, the records they leave.
+engines
+    Other frameworks, asked the same questions, and ONNX.
 figures, show
     What the book draws, and how it shows source code and agreement on the page.
 """

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import inspect
 import re
 import struct
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
 from sphinx.util.fileutil import copy_asset
 
 PAGE_DPI = 100  # a figure of 7 inches is 700 pixels wide on the page, however sharply it was drawn
@@ -82,10 +86,10 @@ def escape_shapes(
     To reStructuredText that star would begin an emphasis, and the bar a substitution. What is in backticks, a
     whole *emphasis*, and what is escaped already are left alone.
     """
-    keep = r"``.*?``|`[^`]*`|\\.|\*{1,2}(?=\S)[^*]*(?<=\S)\*{1,2}(?!\w)"
+    as_it_is = r"``.*?``|`[^`]*`|\\.|\*{1,2}(?=\S)[^*]*(?<=\S)\*{1,2}(?!\w)"
     for i, line in enumerate(lines):
         lines[i] = re.sub(
-            rf"({keep})|([*|](?=\S))", lambda m: m[1] or "\\" + m[2], line
+            rf"({as_it_is})|([*|](?=\S))", lambda m: m[1] or "\\" + m[2], line
         )
 
 
@@ -97,8 +101,50 @@ def skip_field_aliases(
     return True if docstring.startswith("Alias for field number") else None
 
 
+def has_bases_to_show(module: ModuleType) -> bool:
+    """Whether a class of the module builds on another that a reader should know of, such as nn.Module."""
+    return any(
+        inspect.isclass(obj)
+        and obj.__module__ == module.__name__
+        and obj.__bases__ not in ((object,), (tuple,))
+        for obj in vars(module).values()
+    )
+
+
+class Modules(SphinxDirective):
+    """Write the entry of every module of a package, by the files in its folder: no list to maintain.
+
+    A module's anchor is ``#module-`` and its full name, so links stay good whatever is added.
+    """
+
+    required_arguments = 1
+
+    def run(self) -> list[Any]:
+        """Parse a heading and an automodule for each."""
+        package = self.arguments[0]
+        folder = Path(self.env.srcdir, *package.split("."))
+        names = [f"{package}.{p.stem}" for p in folder.glob("[!_]*.py")]
+        if not names:
+            raise self.error(f"expected modules in {package} (found none)")
+        lines = []
+        for name in sorted(names):
+            lines += [
+                f"### {name.removeprefix('bnlib.')}",
+                "```{eval-rst}",
+                f".. automodule:: {name}",
+                "   :members:",
+            ]
+            if has_bases_to_show(importlib.import_module(name)):
+                lines += ["   :show-inheritance:"]
+            lines += ["```"]
+        return self.parse_text_to_nodes(
+            "\n".join(lines), allow_section_headings=True
+        )
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the functions above to Sphinx's events."""
+    app.add_directive("modules", Modules)
     app.connect("doctree-read", size_figures)
     # before napoleon, at 500
     app.connect("autodoc-process-docstring", escape_shapes, priority=400)

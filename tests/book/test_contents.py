@@ -1,21 +1,13 @@
-"""The table of contents and the files agree, and every chapter has the shape a reader learns to expect."""
+"""The contents and the files agree, and every chapter has the shape a reader learns to expect."""
 
 import re
 
+import nbformat
 import pytest
 import yaml
 
-CHAPTERS = [
-    "covariate_shift",
-    "normalization",
-    "algorithm",
-    "inference",
-    "experiments",
-    "full_experiment",
-    "conclusion",
-]
-IN_PRACTICE = ["frameworks", "mistakes"]
-REFERENCE = ["notation", "api", "references", "colophon"]
+#: The document that the book grew out of: its chapters come in its order, whatever is put between them.
+DOCUMENT = ["covariate_shift", "normalization", "algorithm", "inference", "experiments", "conclusion"]
 
 
 @pytest.fixture(scope="module")
@@ -27,27 +19,27 @@ def pages_of(toc):
     return [toc["root"], *(entry["file"] for part in toc["parts"] for entry in part["chapters"])]
 
 
-def test_every_page_of_the_contents_is_a_file(root, toc):
-    missing = [
-        p for p in pages_of(toc) if not any((root / f"{p}{end}").exists() for end in (".ipynb", ".md"))
-    ]
-    assert missing == []
-
-
-def test_every_file_is_in_the_contents(root, book, toc):
+def test_the_pages_of_the_contents_are_the_files(root, book, toc):
     # only_build_toc_files hides a forgotten chapter without a word, so the build cannot notice this.
     files = [
-        p for p in book.rglob("*") if p.suffix in (".md", ".ipynb") and ".ipynb_checkpoints" not in p.parts
+        p for kind in ("*.md", "*.ipynb") for p in book.rglob(kind) if ".ipynb_checkpoints" not in p.parts
     ]
-    stems = sorted(path.relative_to(root).with_suffix("").as_posix() for path in files)
-    assert stems == sorted(pages_of(toc))
+    stems = {path.relative_to(root).with_suffix("").as_posix() for path in files}
+    pages = pages_of(toc)
+    assert sorted(stems - set(pages)) == [], (
+        "each is a page without its line in _toc.yml: `- file: book/NAME`"
+    )
+    assert sorted(set(pages) - stems) == [], "_toc.yml names what is neither an .ipynb nor an .md"
+    assert sorted(pages) == sorted(set(pages)), "_toc.yml names a page twice"
 
 
 def test_the_chapters_follow_the_argument(toc):
     assert toc["root"] == "book/introduction"
-    named = [[entry["file"].removeprefix("book/") for entry in part["chapters"]] for part in toc["parts"]]
-    assert named == [CHAPTERS, IN_PRACTICE, REFERENCE]
-    assert [part.get("numbered", False) for part in toc["parts"]] == [True, True, False]
+    first = [entry["file"].removeprefix("book/") for entry in toc["parts"][0]["chapters"]]
+    assert [name for name in first if name in DOCUMENT] == DOCUMENT
+    assert first[-1] == "conclusion", "the conclusion closes the first part: put the chapter before it"
+    # Pages to look things up in carry no number.
+    assert [part["caption"] for part in toc["parts"] if not part.get("numbered")] == ["Reference"]
 
 
 def text_of(notebook):
@@ -55,28 +47,50 @@ def text_of(notebook):
 
 
 def test_a_notebook_opens_with_a_title_and_a_question(notebook):
-    opening = notebook.cells[0]
-    assert opening.cell_type == "markdown"
-    assert opening.source.lstrip().startswith("# ")
-    assert "?" in "\n".join(cell.source for cell in notebook.cells[:3] if cell.cell_type == "markdown")
+    opening = "\n".join(cell.source for cell in notebook.cells[:3] if cell.cell_type == "markdown")
+    titled = notebook.cells[0].cell_type == "markdown" and opening.lstrip().startswith("# ")
+    assert titled, "the first cell begins with the page's title: `# Title`"
+    assert "?" in opening, "one of the first three cells asks the question that the page answers"
 
 
 def test_a_notebook_has_one_title(notebook):
-    assert len(re.findall(r"^# ", text_of(notebook), flags=re.MULTILINE)) == 1
+    titles = re.findall(r"^# .*", text_of(notebook), flags=re.MULTILINE)
+    assert len(titles) == 1, "expected one `# Title`; sections begin with ##"
 
 
 def test_a_chapter_has_exercises_with_folded_answers_and_further_reading(notebook_path, notebook):
     if notebook_path.stem == "colophon":
         pytest.skip("a page of reference, with nothing to practise")
-    text = text_of(notebook)
-    assert re.search(r"^#{2,3} Exercises?\b", text, flags=re.MULTILINE | re.IGNORECASE)
-    assert re.search(r"^#{2,3} Further reading\b", text, flags=re.MULTILINE | re.IGNORECASE)
-    assert re.search(r"\{dropdown\}|:class: dropdown|<details", text), "the answers should be folded away"
+    headings = re.findall(
+        r"^#{2,3} (Exercise|Further reading)s?\b", text_of(notebook), re.MULTILINE | re.IGNORECASE
+    )
+    missing = {"exercise", "further reading"} - {heading.lower() for heading in headings}
+    assert missing == set(), "a chapter closes with `## Exercises` and `## Further reading`"
+    folded = re.search(r"\{dropdown\}|:class: dropdown|<details", text_of(notebook))
+    assert folded, "an exercise's answer is folded away: `:class: dropdown`"
+
+
+def named_at_the_end(notebook):
+    """The files and folders that a notebook's last line names."""
+    last_line = notebook.cells[-1].source.strip().splitlines()[-1]
+    return re.findall(r"(?:bnlib|tests|tools)/[\w./-]*[\w/]", last_line)
 
 
 def test_a_notebook_ends_by_naming_its_code_and_tests(root, notebook):
-    last_line = notebook.cells[-1].source.strip().splitlines()[-1]
-    paths = re.findall(r"(?:bnlib|tests|tools)/[\w./-]*[\w/]", last_line)
-    assert any(path.startswith("bnlib/") for path in paths)
-    assert any(path.startswith("tests/") for path in paths)
-    assert [path for path in paths if not (root / path).exists()] == []
+    paths = named_at_the_end(notebook)
+    folders = {path.partition("/")[0] for path in paths}
+    assert {"bnlib", "tests"} <= folders, "its last line reads *Code: `bnlib/...`; tests: `tests/...`.*"
+    assert [path for path in paths if not (root / path).exists()] == [], "named, but not there"
+
+
+def test_every_module_is_found_from_a_chapter_or_has_a_test_of_its_name(root, book):
+    pages = [nbformat.read(path, as_version=nbformat.NO_CONVERT) for path in book.glob("*.ipynb")]
+    found = {path for page in pages for path in named_at_the_end(page)}
+    modules = [path.relative_to(root) for path in (root / "bnlib").glob("*/[!_]*.py")]
+    lost = [
+        str(path)
+        for path in modules
+        if path.as_posix() not in found
+        and not (root / "tests" / path.parent.name / f"test_{path.name}").exists()
+    ]
+    assert lost == [], "name each in the last line of its chapter, or test it in tests/FLOOR/test_NAME.py"

@@ -20,7 +20,7 @@ TO_LABELS = {"ref", "numref", "eq", "math:numref", "prf:ref"}
 
 def without_code(text):
     """Leave out fenced code, and keep what stands in directives: it is text of the page."""
-    kept, code, directives = [], None, []
+    shown, code, directives = [], None, []
     for line in text.splitlines():
         fence = FENCE.match(line)
         if code:
@@ -34,8 +34,8 @@ def without_code(text):
         elif fence:
             code = fence[1]
             continue
-        kept.append(line)
-    return "\n".join(kept)
+        shown.append(line)
+    return "\n".join(shown)
 
 
 def pages(root):
@@ -91,11 +91,9 @@ def test_links_lead_to_files(all_pages):
     assert {path.name: bad for path, text, _ in all_pages if (bad := broken_files(path.parent, text))} == {}
 
 
-def test_links_of_the_readme_lead_to_files(root):
-    texts = {name: (root / name).read_text(encoding="utf-8") for name in ("README.md", "LICENSE-TEXT.md")}
-    assert {
-        name: bad for name, text in texts.items() if (bad := broken_files(root, without_code(text)))
-    } == {}
+def test_links_beside_the_book_lead_to_files(root):
+    texts = {path.name: without_code(path.read_text(encoding="utf-8")) for path in root.glob("*.md")}
+    assert {name: bad for name, text in texts.items() if (bad := broken_files(root, text))} == {}
 
 
 def test_links_lead_to_headings(all_pages, labels):
@@ -139,18 +137,3 @@ def test_labels_are_given_once(all_pages):
     given = [label for _, text, _ in all_pages for pattern in DEFINITIONS for label in pattern.findall(text)]
     given += [name for _, _, names in all_pages for name in names]
     assert sorted(given) == sorted(set(given))
-
-
-def test_the_readme_names_every_chapter(root):
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    # The introduction and the conclusion hold no idea of their own.
-    ideas = {p.stem for p in (root / "book").glob("*.ipynb")} - {"introduction", "conclusion"}
-    assert {stem for stem in ideas if f"book/{stem}.ipynb" not in readme} == set()
-
-
-def test_the_readme_names_every_module_of_mathematics_and_layers(root):
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    modules = [
-        p for floor in ("reference", "layers", "lab") for p in (root / "bnlib" / floor).glob("[!_]*.py")
-    ]
-    assert [p.name for p in modules if p.relative_to(root).as_posix() not in readme] == []

@@ -9,24 +9,25 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+RUN = "expected what `make run NOTEBOOKS=book/NAME.ipynb` stores: run it"
 
 
 def test_it_is_a_valid_notebook(notebook):
     nbformat.validate(notebook)
-    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5), RUN
 
 
 def test_it_was_executed_in_order(code_cells):
     # nbval runs a cell without a count but compares nothing: a stripped notebook would pass.
-    assert [cell.execution_count for cell in code_cells] == list(range(1, len(code_cells) + 1))
+    assert [cell.execution_count for cell in code_cells] == list(range(1, len(code_cells) + 1)), RUN
 
 
 def test_its_metadata_is_the_same_for_everyone(notebook):
-    assert notebook.metadata == METADATA
+    assert notebook.metadata == METADATA, RUN
 
 
 def test_it_stores_no_times(notebook):
-    assert [cell.id for cell in notebook.cells if "execution" in cell.metadata] == []
+    assert [cell.id for cell in notebook.cells if "execution" in cell.metadata] == [], RUN
 
 
 def test_it_stores_no_stderr(code_cells):
