@@ -7,20 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike
 
-from .style import (
-    BLACK,
-    FIRST,
-    GRAY,
-    PALE,
-    SECOND,
-    THIRD,
-    WHITE,
-    check_axes,
-    check_shape,
-    colored,
-    log_x,
-    note,
-)
+from .style import BLACK, FIRST, GRAY, PALE, SECOND, WHITE, check_axes, check_shape, colored, log_x, note
 
 __all__ = [
     "plot_affine_maps",
@@ -151,7 +138,7 @@ def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, Arra
     sizes : sequence of int
         m, each at least 2.
     ratios : mapping of str to (len(sizes),)
-        Label -> the kept variance over the true one; at most three.
+        Label -> the kept variance over the true one; at most two.
 
     Raises
     ------
@@ -164,7 +151,7 @@ def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, Arra
     ax.axhline(1, color=GRAY, lw=1)
     fine = np.geomspace(sizes[0], sizes[-1], 100)
     ax.plot(fine, fine / (fine - 1), "--", color=GRAY, lw=1.2, label="m/(m−1)")
-    looks = [(SECOND, "o"), (FIRST, "s"), (THIRD, "^")]
+    looks = [(SECOND, "o"), (FIRST, "s")]
     for (label, values), (color, marker) in zip(ratios.items(), looks[: len(ratios)], strict=True):
         ax.plot(sizes, check_shape(values, sizes.shape, label), color=color, marker=marker, label=label)
     ax.legend()

@@ -51,13 +51,7 @@ def colored(series: Mapping[str, Any]) -> Iterable[tuple[str, str, Any]]:
 
 
 def check_axes(axes: Sequence[Axes], n: int) -> Sequence[Axes]:
-    """Hand back the axes, if there are n of them.
-
-    Raises
-    ------
-    ValueError
-        If there are more or fewer.
-    """
+    """Hand back the axes, if there are n of them; else raise a ValueError."""
     if len(axes) != n:
         raise ValueError(f"expected {n} axes (got {len(axes)})")
     return axes
@@ -69,15 +63,12 @@ def panels(axes: Sequence[Axes], named: Mapping[str, Any]) -> Iterable[tuple[Axe
 
 
 def check_shape(values: ArrayLike, shape: tuple[int | str, ...], name: str) -> np.ndarray:
-    """Hand back the values as an array, if they have the shape; an open size is a name: ``("m", 3)``.
+    """Hand back the values as an array, if they have the shape; else raise a ValueError.
 
-    Raises
-    ------
-    ValueError
-        If they have another.
+    A size that may be any stands in the shape as a name: ``("m", 3)``.
     """
     values = np.asarray(values)
-    fits = [size in (got, str(size)) for size, got in zip(shape, values.shape, strict=False)]
+    fits = [isinstance(size, str) or size == got for size, got in zip(shape, values.shape, strict=False)]
     if values.ndim != len(shape) or not all(fits):
         expected = str(shape).replace("'", "")
         raise ValueError(f"{name}: expected shape {expected} (got {values.shape})")

@@ -37,7 +37,7 @@ def test_the_image_and_its_label_are_shown(axes):
     assert axes[0].get_title(loc="left") == "one image, a 7"
 
 
-def test_answers_need_axes(ax):
+def test_answers_need_two_axes(ax):
     with pytest.raises(ValueError, match="expected 2 axes"):
         plot_answers([ax], np.zeros((2, 2)), [1], label=1)
 
