@@ -1,4 +1,8 @@
-"""What the book draws: one function a figure, one module a chapter; arrays and Axes in, the Axes out."""
+"""What the book draws: one function a figure, one module a chapter.
+
+Arrays and Axes go in, and the Axes come out. A shape that is not as documented, or another number of Axes,
+is a ValueError. Colors, and what several figures do alike, stand in `style`.
+"""
 
 from .algorithm import *
 from .conclusion import *
@@ -7,4 +11,6 @@ from .experiments import *
 from .frameworks import *
 from .full_experiment import *
 from .inference import *
+from .mistakes import *
 from .normalization import *
+from .style import *

@@ -5,6 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
+from .style import BLACK, FAINT, FIRST, GRAY, PALE, SECOND, THIRD, WHITE, check_shape, note
+
 __all__ = [
     "draw_computation_graph",
     "draw_pooled_cells",
@@ -15,8 +17,6 @@ __all__ = [
     "plot_weight_growth",
 ]
 
-BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#777777"
-
 
 def draw_pooled_cells(
     ax: Axes, examples: int, channels: int, spatial: tuple[int, ...], pooled: int = 1
@@ -25,18 +25,12 @@ def draw_pooled_cells(
 
     Parameters
     ----------
-    ax : Axes
     examples, channels : int
         N and C.
     spatial : tuple of int
         () for a dense layer, whose cells hold one number; (H, W) for maps of H x W numbers.
     pooled : int
-        The channel whose cells are filled.
-
-    Returns
-    -------
-    Axes
-        One rectangle a number; the filled ones are blue, the others pale.
+        The channel whose cells are filled; the others are pale.
 
     Raises
     ------
@@ -49,13 +43,11 @@ def draw_pooled_cells(
         raise ValueError(f"expected a channel from 0 to {channels - 1} (got {pooled})")
     rows, columns = spatial or (1, 1)
     size = 0.84  # of a cell, in a grid of step 1
-    for n in range(examples):
-        for c in range(channels):
-            for h in range(rows):
-                for w in range(columns):
-                    corner = (c + w * size / columns - size / 2, n + h * size / rows - size / 2)
-                    color = BLUE if c == pooled else "#dbe3e8"
-                    ax.add_patch(Rectangle(corner, size / columns, size / rows, fc=color, ec="white", lw=1.2))
+    width, height = size / columns, size / rows
+    for n, c, h, w in np.ndindex(examples, channels, rows, columns):
+        corner = (c + w * width - size / 2, n + h * height - size / 2)
+        color = FIRST if c == pooled else FAINT
+        ax.add_patch(Rectangle(corner, width, height, fc=color, ec=WHITE, lw=1.2))
     ax.set(xlim=(-0.6, channels - 0.4), ylim=(examples - 0.4, -0.6), aspect="equal")
     ax.set_xticks(range(channels), [f"$c={c}$" for c in range(channels)], fontsize=11)
     ax.set_yticks(range(examples), [f"$n={n}$" for n in range(examples)], fontsize=11)
@@ -65,22 +57,14 @@ def draw_pooled_cells(
     ax.spines[:].set_visible(False)
     m = examples * rows * columns
     factors = rf"{examples} \cdot {rows} \cdot {columns} = " if spatial else ""
-    ax.set_xlabel(f"one mean pools $m = {factors}{m}$", fontsize=12, color=BLUE)
+    ax.set_xlabel(f"one mean pools $m = {factors}{m}$", fontsize=12, color=FIRST)
     return ax
 
 
 def draw_computation_graph(ax: Axes) -> Axes:
     """Draw what is computed from what in batch normalization, one channel's values as one node.
 
-    Parameters
-    ----------
-    ax : Axes
-
-    Returns
-    -------
-    Axes
-        Nine arrows between the nodes x, mu, sigma^2, x_hat, gamma, beta and y; the three that leave
-        x are colored.
+    The three of the nine arrows that leave x have a color.
     """
     nodes = {
         r"$x$": (0, 2),
@@ -95,11 +79,9 @@ def draw_computation_graph(ax: Axes) -> Axes:
     arrows = [(x, x_hat), (x, mu), (x, var), (mu, var), (mu, x_hat), (var, x_hat)]
     arrows += [(x_hat, y), (gamma, y), (beta, y)]
     for start, end in arrows:
-        color = ORANGE if start == x else GRAY
-        arrow = {"arrowstyle": "-|>", "color": color, "lw": 1.8, "shrinkA": 17, "shrinkB": 17}
-        ax.annotate("", xy=nodes[end], xytext=nodes[start], arrowprops=arrow)
+        _arrow(ax, nodes[start], nodes[end], SECOND if start == x else GRAY, lw=1.8, gap=17)
     for label, at in nodes.items():
-        box = {"boxstyle": "circle,pad=0.28", "fc": "white", "ec": "#333333"}
+        box = {"boxstyle": "circle,pad=0.28", "fc": WHITE, "ec": BLACK}
         ax.text(*at, label, ha="center", va="center", fontsize=14, bbox=box)
     ax.set(xlim=(-0.5, 6.9), ylim=(-0.6, 2.6))
     ax.set_axis_off()
@@ -109,29 +91,21 @@ def draw_computation_graph(ax: Axes) -> Axes:
 def plot_residual(ax: Axes, x_hat: ArrayLike, g: ArrayLike) -> Axes:
     """Plot the gradient that comes in against x_hat, with the least-squares line and what is left over.
 
+    The line is ``mean(g) + x_hat mean(g x_hat)``; a segment from it to each point is dx up to the factor
+    gamma / std.
+
     Parameters
     ----------
-    ax : Axes
     x_hat, g : (m,)
         The normalized values of one channel, of mean 0, and dL/dy at each.
-
-    Returns
-    -------
-    Axes
-        The points; the line ``mean(g) + x_hat mean(g x_hat)``; from the line to each point a segment, which
-        is dx up to the factor gamma / std.
-
-    Raises
-    ------
-    ValueError
-        If the two do not hold equally many values.
     """
-    x_hat, g = _same_length(x_hat, g)
+    x_hat = check_shape(x_hat, ("m",), "x_hat")
+    g = check_shape(g, x_hat.shape, "g")
     line = np.mean(g) + x_hat * np.mean(g * x_hat)
-    ends = np.array([x_hat.min(), x_hat.max()])
-    ax.plot(ends, np.mean(g) + ends * np.mean(g * x_hat), color=GRAY)
-    ax.vlines(x_hat, line, g, color=ORANGE, lw=2.4)
-    ax.plot(x_hat, g, "o", color=BLUE)
+    ends = [np.argmin(x_hat), np.argmax(x_hat)]
+    ax.plot(x_hat[ends], line[ends], color=GRAY)
+    ax.vlines(x_hat, line, g, color=SECOND, lw=2.4)
+    ax.plot(x_hat, g, "o", color=FIRST)
     ax.set(xlabel=r"$\hat x_i$", ylabel=r"$g_i = \partial\ell/\partial y_i$")
     return ax
 
@@ -140,58 +114,37 @@ def plot_sphere(ax: Axes, x_hat: ArrayLike, g: ArrayLike) -> Axes:
     """Plot three normalized values as one point on a circle, and split the gradient there.
 
     Three values with mean 0 lie in the plane orthogonal to (1, 1, 1); with variance 1 they lie on the
-    circle of radius sqrt(3) in it.
+    circle of radius sqrt(3) in it. Arrows from x_hat: g without its mean; its part along x_hat; the rest,
+    which is tangent.
 
     Parameters
     ----------
-    ax : Axes
     x_hat, g : (3,)
         The normalized values, for eps = 0, and dL/dy.
-
-    Returns
-    -------
-    Axes
-        Arrows from x_hat: g without its mean; its part along x_hat; the rest, which is tangent.
-
-    Raises
-    ------
-    ValueError
-        If either does not hold three values.
     """
-    x_hat, g = _same_length(x_hat, g)
-    if x_hat.shape != (3,):
-        raise ValueError(f"expected three values (got shape {x_hat.shape})")
+    x_hat, g = check_shape(x_hat, (3,), "x_hat"), check_shape(g, (3,), "g")
     plane = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])  # (2, 3), orthonormal, off (1, 1, 1)
     point, centered = plane @ x_hat, plane @ g
     along = point * (centered @ point) / (point @ point)
     tangent = centered - along
 
     angle = np.linspace(0, 2 * np.pi, 200)
-    ax.plot(np.sqrt(3) * np.cos(angle), np.sqrt(3) * np.sin(angle), color="#bbbbbb")
-    ax.plot([0, point[0]], [0, point[1]], color="#bbbbbb", lw=1)
+    ax.plot(np.sqrt(3) * np.cos(angle), np.sqrt(3) * np.sin(angle), color=PALE)
+    ax.plot([0, point[0]], [0, point[1]], color=PALE, lw=1)
     arrows = [
         (centered, GRAY, r"$g - \mathrm{mean}(g)$"),
-        (along, GREEN, r"along $\hat x$: removed"),
-        (tangent, ORANGE, r"tangent: $\frac{s}{\gamma}\,\frac{\partial\ell}{\partial x}$"),
+        (along, THIRD, r"along $\hat x$: removed"),
+        (tangent, SECOND, r"tangent: $\frac{s}{\gamma}\,\frac{\partial\ell}{\partial x}$"),
     ]
     for step, color, label in arrows:
         end = point + step
-        arrow = {"arrowstyle": "-|>", "color": color, "lw": 2, "shrinkA": 0, "shrinkB": 0}
-        ax.annotate("", xy=end, xytext=point, arrowprops=arrow)
-        side = 1 if end[0] >= point[0] else -1
-        ax.annotate(
-            label,
-            xy=end,
-            xytext=(6 * side, 4),
-            textcoords="offset points",
-            color=color,
-            ha="left" if side > 0 else "right",
-            fontsize=11,
-        )
+        _arrow(ax, point, end, color, lw=2, gap=0)
+        side, ha = (1, "left") if end[0] >= point[0] else (-1, "right")
+        note(ax, label, end, (6 * side, 4), color=color, ha=ha, fontsize=11)
     corner = np.transpose([point + along, point + centered, point + tangent])
     ax.plot(*corner, color=GRAY, lw=1, ls=":")  # closes the rectangle; arrows alone would not set the limits
-    ax.plot(*point, "o", color=BLUE)
-    ax.annotate(r"$\hat x$", xy=point, xytext=(8, -12), textcoords="offset points", color=BLUE, fontsize=13)
+    ax.plot(*point, "o", color=FIRST)
+    note(ax, r"$\hat x$", point, (8, -12), color=FIRST, fontsize=13)
     ax.set(aspect="equal")
     ax.margins(0.1)
     ax.set_axis_off()
@@ -205,7 +158,6 @@ def plot_scale_deviation(
 
     Parameters
     ----------
-    ax : Axes
     scales : (K,)
         The factors a > 0.
     measured, predicted : (K,)
@@ -213,24 +165,20 @@ def plot_scale_deviation(
     eps : float
         Named in the plot.
 
-    Returns
-    -------
-    Axes
-        Both axes logarithmic; points for the measured, a line for the formula.
-
     Raises
     ------
     ValueError
-        If a scale is not positive, or if the arrays do not hold equally many values.
+        If a scale is not positive.
     """
-    scales, measured = _same_length(scales, measured)
-    scales, predicted = _same_length(scales, predicted)
+    scales = check_shape(scales, ("K",), "scales")
     if np.any(scales <= 0):
         raise ValueError(f"expected scales a > 0 (got {scales.min()})")
-    ax.loglog(scales, predicted, color=GRAY, lw=1.5)
-    ax.loglog(scales, measured, "o", color=BLUE, ms=5)
+    ax.loglog(scales, check_shape(predicted, scales.shape, "predicted"), color=GRAY, lw=1.5)
+    ax.loglog(scales, check_shape(measured, scales.shape, "measured"), "o", color=FIRST, ms=5)
     ax.set(xlabel="scale $a$ of the weights", ylabel="largest deviation")
-    ax.set_title(rf"$|BN(aWu) - BN(Wu)|$ with $\epsilon = {_power_of_ten(eps)}$")
+    exponent = np.log10(eps)
+    power = rf"10^{{{exponent:.0f}}}" if exponent == round(exponent) else f"{eps:g}"
+    ax.set_title(rf"$|BN(aWu) - BN(Wu)|$ with $\epsilon = {power}$")
     return ax
 
 
@@ -239,32 +187,16 @@ def plot_weight_growth(ax: Axes, norms: ArrayLike, predicted: ArrayLike, label: 
 
     Parameters
     ----------
-    ax : Axes
     norms, predicted : (steps + 1,)
         |W| as measured, and by adding up the squares of the steps.
     label : str
         Names the run, above its curve.
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ValueError
-        If the two do not hold equally many values.
     """
-    norms, predicted = _same_length(norms, predicted)
+    norms = check_shape(norms, ("steps + 1",), "norms")
     (line,) = ax.plot(norms)
-    ax.plot(predicted, color="black", lw=1, ls=(0, (2, 3)))
-    ax.annotate(
-        label,
-        xy=(len(norms) // 4, norms[len(norms) // 4]),
-        xytext=(-4, 5),
-        textcoords="offset points",
-        color=line.get_color(),
-        ha="right",
-    )
+    ax.plot(check_shape(predicted, norms.shape, "predicted"), color=BLACK, lw=1, ls=(0, (2, 3)))
+    at = len(norms) // 4
+    note(ax, label, (at, norms[at]), (-4, 5), color=line.get_color(), ha="right")
     ax.set(xlabel="step", ylabel=r"$\Vert W \Vert$")
     return ax
 
@@ -274,52 +206,23 @@ def plot_variance_error(ax: Axes, means: ArrayLike, naive: ArrayLike, two_pass: 
 
     Parameters
     ----------
-    ax : Axes
     means : (K,)
         Positive.
     naive, two_pass : (K,)
-        Largest error of ``E[x^2] - E[x]^2``, and of subtracting before squaring.
-
-    Returns
-    -------
-    Axes
-        Both axes logarithmic; a dashed line at 1, the variance itself.
-
-    Raises
-    ------
-    ValueError
-        If the arrays do not hold equally many values.
+        Largest error of ``E[x^2] - E[x]^2``, and of subtracting before squaring, of data of variance 1.
     """
-    means, naive = _same_length(means, naive)
-    means, two_pass = _same_length(means, two_pass)
-    ax.axhline(1, color="black", lw=1, ls="--")
-    ax.annotate(
-        "the variance itself", xy=(means[0], 1), xytext=(0, 4), textcoords="offset points", fontsize=9
-    )
-    for error, color, label in [
-        (naive, ORANGE, r"$E[x^2] - E[x]^2$"),
-        (two_pass, BLUE, "subtract, then square"),
-    ]:
+    means = check_shape(means, ("K",), "means")
+    ax.axhline(1, color=BLACK, lw=1, ls="--")
+    note(ax, "the variance itself", (means[0], 1), (0, 4), fontsize=9)
+    naive, two_pass = (naive, SECOND, r"$E[x^2] - E[x]^2$"), (two_pass, FIRST, "subtract, then square")
+    for error, color, label in (naive, two_pass):
+        error = check_shape(error, means.shape, label)
         ax.loglog(means, error, "o-", color=color)
-        ax.annotate(
-            label,
-            xy=(means[-1], error[-1]),
-            xytext=(-8, 10),
-            textcoords="offset points",
-            color=color,
-            ha="right",
-        )
+        note(ax, label, (means[-1], error[-1]), (-8, 10), color=color, ha="right")
     ax.set(xlabel="mean of the data", ylabel="largest error")
     return ax
 
 
-def _same_length(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if a.ndim != 1 or a.shape != b.shape:
-        raise ValueError(f"expected two vectors of one length (got shapes {a.shape} and {b.shape})")
-    return a, b
-
-
-def _power_of_ten(number: float) -> str:
-    exponent = np.log10(number)
-    return rf"10^{{{exponent:.0f}}}" if exponent == round(exponent) else f"{number:g}"
+def _arrow(ax: Axes, start: ArrayLike, end: ArrayLike, color: str, lw: float, gap: float) -> None:
+    arrow = {"arrowstyle": "-|>", "color": color, "lw": lw, "shrinkA": gap, "shrinkB": gap}
+    ax.annotate("", xy=end, xytext=start, arrowprops=arrow)

@@ -1,4 +1,4 @@
-"""Figures of the chapter on the experiments: curves over the steps, one color a network."""
+"""The figures of the chapter on the experiments: curves over the steps, one color a network."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from ._checks import check_axes
+from .style import check_shape, colored, panels
 
 __all__ = ["plot_accuracy", "plot_drift", "plot_loss", "plot_percentiles", "plot_settings"]
 
@@ -16,63 +16,44 @@ def plot_loss(ax: Axes, losses: Mapping[str, ArrayLike], window: int = 50) -> Ax
 
     Parameters
     ----------
-    ax : Axes
     losses : mapping of str to (runs, steps) or (steps,)
         Name -> the mini-batch's loss at every step. Of several runs the line is their median, the
         band reaches from the lowest to the highest.
     window : int
         How many steps one point averages; it stands at the last of them.
 
-    Returns
-    -------
-    Axes
-
     Raises
     ------
     ValueError
         If the window is not between 1 and the number of steps.
     """
-    for i, (name, loss) in enumerate(losses.items()):
+    for color, name, loss in colored(losses):
         loss = np.atleast_2d(loss)
         steps = loss.shape[1]
         if not 1 <= window <= steps:
             raise ValueError(f"expected a window between 1 and {steps} steps (got {window})")
         total = np.cumsum(np.pad(loss, ((0, 0), (1, 0))), axis=1)
         means = (total[:, window:] - total[:, :-window]) / window
-        _median_and_band(ax, np.arange(window, steps + 1), means, name, f"C{i}")
+        _median_and_band(ax, np.arange(window, steps + 1), means, name, color)
     ax.set(xlabel="step", ylabel=f"training loss, mean of {window} steps", xlim=(0, None), ylim=(0, None))
     ax.legend(loc="center right")
     return ax
 
 
 def plot_accuracy(
-    ax: Axes,
-    steps: ArrayLike,
-    accuracies: Mapping[str, ArrayLike],
-    ylim: tuple[float, float] = (0.0, 1.0),
+    ax: Axes, steps: ArrayLike, accuracies: Mapping[str, ArrayLike], ylim: tuple[float, float] = (0.0, 1.0)
 ) -> Axes:
     """Draw test accuracy against steps.
 
     Parameters
     ----------
-    ax : Axes
     steps : (T,)
     accuracies : mapping of str to (runs, T) or (T,)
         Name -> accuracy. Of several runs the line is their median, the band reaches from the lowest
         to the highest.
-    ylim : pair of float
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ValueError
-        If a curve has another number of points than there are steps.
     """
-    for i, (name, accuracy) in enumerate(accuracies.items()):
-        _median_and_band(ax, steps, np.atleast_2d(accuracy), name, f"C{i}")
+    for color, name, accuracy in colored(accuracies):
+        _median_and_band(ax, steps, np.atleast_2d(accuracy), name, color)
     ax.set(xlabel="step", ylabel="test accuracy", xlim=(0, np.max(steps)), ylim=ylim)
     ax.legend(loc="best")
     return ax
@@ -96,67 +77,46 @@ def plot_percentiles(
         percentile is drawn.
     units : sequence of int
         Which to draw.
-
-    Returns
-    -------
-    The axes.
-
-    Raises
-    ------
-    ValueError
-        If the axes are not a table of networks and units, or if there are not three percentiles a step.
     """
-    if np.shape(axes) != (len(percentiles), len(units)):
-        raise ValueError(f"expected axes of shape {(len(percentiles), len(units))} (got {np.shape(axes)})")
-    drawn = {name: _over_runs(values)[:, :, list(units)] for name, values in percentiles.items()}
+    check_shape(axes, (len(percentiles), len(units)), "axes")
+    drawn = {name: _over_runs(values, name)[:, :, list(units)] for name, values in percentiles.items()}
     low, high = min(v.min() for v in drawn.values()), max(v.max() for v in drawn.values())
     margin = 0.05 * (high - low)
-    for i, (row, (name, values)) in enumerate(zip(axes, drawn.items(), strict=True)):
-        for j, (ax, unit) in enumerate(zip(row, units, strict=True)):
-            p15, p50, p85 = values[:, :, j].T
-            ax.fill_between(steps, p15, p85, color=f"C{i}", alpha=0.3, linewidth=0)
-            ax.plot(steps, p50, color=f"C{i}")
-            ax.set(xlim=(0, np.max(steps)), ylim=(low - margin, high + margin))
-            ax.set_title(f"{name}, unit {unit}" if j == 0 else f"unit {unit}")
-            ax.tick_params(labelbottom=i == len(axes) - 1, labelleft=j == 0)
+    for row, (color, name, values) in zip(axes, colored(drawn), strict=True):
+        for ax, unit, (p15, p50, p85) in zip(row, units, values.T, strict=True):
+            ax.fill_between(steps, p15, p85, color=color, alpha=0.3, linewidth=0)
+            ax.plot(steps, p50, color=color)
+            ax.set(xlim=(0, np.max(steps)), ylim=(low - margin, high + margin), title=f"unit {unit}")
+            ax.tick_params(labelbottom=False, labelleft=ax is row[0])
             ax.locator_params(axis="x", nbins=2)  # the panels are narrow
-            if i == len(axes) - 1:
-                ax.set_xlabel("step")
-        row[0].set_ylabel("input of the sigmoid")
+        row[0].set(title=f"{name}, unit {units[0]}", ylabel="input of the sigmoid")
+    for ax in axes[-1]:
+        ax.set_xlabel("step")
+        ax.tick_params(labelbottom=True)
     return axes
 
 
 def plot_drift(ax: Axes, drift: Mapping[str, ArrayLike]) -> Axes:
-    """Draw, for all units of a layer, how far the median of a unit's input drifted.
+    """Draw the share of a layer's units whose median input drifted no further than a distance.
 
     Parameters
     ----------
-    ax : Axes
     drift : mapping of str to (units,)
-        Name -> positive distances, in any order; each network is sorted by itself.
-
-    Returns
-    -------
-    Axes
-        A logarithmic axis of distances below the share of units that drifted no further.
+        Name -> distances, in any order, of any shape.
 
     Raises
     ------
     ValueError
-        If a distance is not positive: it has no place on the axis.
+        If a distance is not positive: it has no place on the logarithmic axis.
     """
-    for i, (name, distance) in enumerate(drift.items()):
+    for color, name, distance in colored(drift):
         distance = np.sort(np.ravel(distance))
         if distance[0] <= 0:
             raise ValueError(f"expected positive distances (got {distance[0]})")
         share = np.arange(1, len(distance) + 1) / len(distance)
-        ax.step(distance, share, where="post", color=f"C{i}", label=name)
-    ax.set(
-        xscale="log",
-        xlabel="drift of the median, in widths of the band",
-        ylabel="share of units",
-        ylim=(0, 1.02),
-    )
+        ax.step(distance, share, where="post", color=color, label=name)
+    ax.set(xlabel="drift of the median, in widths of the band", ylabel="share of units")
+    ax.set(xscale="log", ylim=(0, 1.02))
     ax.legend(loc="upper left")
     return ax
 
@@ -168,17 +128,11 @@ def plot_settings(
 
     Parameters
     ----------
-    axes : one Axes a setting
     steps : (T,)
     settings : mapping of str to mapping
         Title -> what `plot_accuracy` draws.
-
-    Returns
-    -------
-    The axes.
     """
-    check_axes(axes, len(settings))
-    for ax, (title, accuracies) in zip(axes, settings.items(), strict=True):
+    for ax, title, accuracies in panels(axes, settings):
         plot_accuracy(ax, steps, accuracies)
         ax.set_title(title)
         ax.locator_params(axis="x", nbins=2)
@@ -190,16 +144,14 @@ def plot_settings(
 
 
 def _median_and_band(ax: Axes, steps: ArrayLike, runs: np.ndarray, name: str, color: str) -> None:
-    if runs.shape[1:] != np.shape(steps):
-        raise ValueError(f"expected one value a step, {np.shape(steps)} (got {runs.shape[1:]})")
+    check_shape(runs, ("runs", *np.shape(steps)), name)
     if len(runs) > 1:
         ax.fill_between(steps, runs.min(axis=0), runs.max(axis=0), color=color, alpha=0.25, linewidth=0)
     ax.plot(steps, np.median(runs, axis=0), color=color, label=name)
 
 
-def _over_runs(percentiles: ArrayLike) -> np.ndarray:
+def _over_runs(percentiles: ArrayLike, name: str) -> np.ndarray:
     """(T, 3, units), the median over runs where there are several."""
-    values = np.asarray(percentiles)
-    if values.ndim not in (3, 4) or values.shape[-2] != 3:
-        raise ValueError(f"expected percentiles of shape (T, 3, units), also over runs (got {values.shape})")
-    return np.median(values, axis=0) if values.ndim == 4 else values
+    if np.ndim(percentiles) == 4:
+        percentiles = np.median(percentiles, axis=0)
+    return check_shape(percentiles, ("T", 3, "units"), name)

@@ -1,4 +1,4 @@
-"""Figures of the chapter on the experiment in full: drawn from stored results."""
+"""The figures of the chapter on the experiment in full: drawn from stored results."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from ._checks import check_axes
+from .style import BLACK, FIRST, WHITE, check_shape, colored, log_x, panels, share_ylim
 
 __all__ = ["plot_by_layer", "plot_distributions", "plot_heat_maps", "plot_over_setting"]
 
@@ -22,35 +22,22 @@ def plot_heat_maps(
 
     Parameters
     ----------
-    axes : one Axes per map
     maps : mapping of str to (rows, columns)
         Title -> accuracies; the number in a cell is the accuracy in per cent.
     rows, columns : sequence of float
         The values of the settings, bottom to top and left to right.
     labels : two str
         What the rows and the columns are.
-
-    Returns
-    -------
-    The axes.
-
-    Raises
-    ------
-    ValueError
-        If a map has another shape, or there are more or fewer axes than maps.
     """
-    for ax, (title, values) in zip(check_axes(axes, len(maps)), maps.items(), strict=True):
-        values = np.asarray(values)
-        if values.shape != (len(rows), len(columns)):
-            raise ValueError(f"expected a map of shape {(len(rows), len(columns))} (got {values.shape})")
+    for ax, title, values in panels(axes, maps):
+        values = check_shape(values, (len(rows), len(columns)), title)
         ax.imshow(values, vmin=0, vmax=1, origin="lower", aspect="auto")
         for (i, j), value in np.ndenumerate(values):
-            color = "black" if value > 0.6 else "white"
+            color = BLACK if value > 0.6 else WHITE
             ax.text(j, i, f"{100 * value:.0f}", color=color, ha="center", va="center", fontsize=8)
         ax.set(title=title, xlabel=labels[1])
-        ax.set_xticks(range(len(columns)), [f"{v:g}" for v in columns])
+        ax.set_xticks(range(len(columns)), [f"{v:g}" for v in columns], rotation=45)
         ax.set_yticks(range(len(rows)), [f"{v:g}" for v in rows])
-        ax.tick_params(axis="x", rotation=45)
         ax.grid(False)
     axes[0].set_ylabel(labels[0])
     return axes
@@ -67,30 +54,16 @@ def plot_over_setting(
 
     Parameters
     ----------
-    ax : Axes
     values : sequence of float, of length k
         Of the setting, ascending; drawn on a logarithmic axis.
     results : mapping of str to (seeds, k)
-    xlabel, ylabel : str
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ValueError
-        If there is not one result per value.
     """
-    for i, (name, result) in enumerate(results.items()):
-        result = np.asarray(result)
-        if result.shape[1:] != (len(values),):
-            raise ValueError(f"expected {len(values)} results a seed (got shape {result.shape})")
-        ax.plot(values, np.median(result, axis=0), color=f"C{i}", label=name)
-        ax.plot(values, result.T, "o", color=f"C{i}", markersize=3.5, alpha=0.7)
-    ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
-    ax.set_xticks(values, [f"{v:g}" for v in values])
-    ax.minorticks_off()
+    for color, name, result in colored(results):
+        result = check_shape(result, ("seeds", len(values)), name)
+        ax.plot(values, np.median(result, axis=0), color=color, label=name)
+        ax.plot(values, result.T, "o", color=color, markersize=3.5, alpha=0.7)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    log_x(ax, values)
     ax.legend()
     return ax
 
@@ -108,23 +81,10 @@ def plot_distributions(
     edges : (bins + 1,)
     histograms : (T, layers, bins)
         Shares; a column's darkest bin is its fullest.
-
-    Returns
-    -------
-    The axes.
-
-    Raises
-    ------
-    ValueError
-        If there are more or fewer axes than layers, or the histograms do not fit the steps and bins.
     """
-    steps, edges, histograms = map(np.asarray, (steps, edges, histograms))
-    if histograms.shape[::2] != (len(steps), len(edges) - 1):
-        raise ValueError(
-            f"expected histograms ({len(steps)}, layers, {len(edges) - 1}) (got {histograms.shape})"
-        )
-    layers = histograms.shape[1]
-    for layer, ax in enumerate(check_axes(axes, layers)):
+    steps = np.asarray(steps)
+    histograms = check_shape(histograms, (len(steps), len(axes), len(edges) - 1), "histograms")
+    for layer, ax in enumerate(axes):
         shares = histograms[:, layer] / histograms[:, layer].max(axis=1, keepdims=True)
         ax.pcolormesh(np.arange(len(steps) + 1) - 0.5, edges, shares.T, cmap="Greys", rasterized=True)
         shown = np.linspace(0, len(steps) - 1, 4).round().astype(int)
@@ -142,37 +102,24 @@ def plot_by_layer(
     ylabel: str,
     yscale: str = "linear",
 ) -> Sequence[Axes]:
-    """Draw one number per layer over the steps, a panel for each network.
+    """Draw one number per layer over the steps, a panel for each network, all on one scale.
 
     Parameters
     ----------
-    axes : one Axes per network
     steps : (T,)
         Those not positive are left out: the axis is logarithmic.
     results : mapping of str to (T, layers)
         Title -> values.
-    ylabel : str
     yscale : {"linear", "log"}
-
-    Returns
-    -------
-    The axes, with one scale.
-
-    Raises
-    ------
-    ValueError
-        If there are more or fewer axes than networks.
     """
     steps = np.asarray(steps)
-    for ax, (title, values) in zip(check_axes(axes, len(results)), results.items(), strict=True):
-        for layer, line in enumerate(np.asarray(values).T):
-            shade = 0.35 + 0.65 * (layer + 1) / np.shape(values)[1]  # deeper layers are darker
-            ax.plot(steps[steps > 0], line[steps > 0], color="C0", alpha=shade, label=f"layer {layer + 1}")
+    for ax, title, values in panels(axes, results):
+        layers = check_shape(values, (len(steps), "layers"), title)[steps > 0].T
+        for i, layer in enumerate(layers, start=1):
+            shade = 0.35 + 0.65 * i / len(layers)  # deeper layers are darker
+            ax.plot(steps[steps > 0], layer, color=FIRST, alpha=shade, label=f"layer {i}")
         ax.set(title=title, xscale="log", xlabel="step", yscale=yscale)
-    low = min(ax.get_ylim()[0] for ax in axes)
-    high = max(ax.get_ylim()[1] for ax in axes)
-    for ax in axes:
-        ax.set_ylim(low, high)
+    share_ylim(axes)
     axes[0].set_ylabel(ylabel)
     axes[0].legend()
     return axes

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike
 
-from ._checks import check_axes
+from .style import BLACK, FIRST, GRAY, PALE, SECOND, WHITE, check_axes, check_shape, colored, log_x, note
 
 __all__ = [
     "plot_affine_maps",
@@ -18,30 +18,22 @@ __all__ = [
     "plot_running_means",
 ]
 
-BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#777777"
-
 
 def plot_answers(axes: Sequence[Axes], image: ArrayLike, answers: ArrayLike, label: int) -> Sequence[Axes]:
     """Show one image, and how often each class was the answer for it.
 
     Parameters
     ----------
-    axes : two Axes
     image : (H, W)
     answers : (batches,) of int
         The class the image was given in each batch, 0 to 9.
     label : int
-        What it is; its bar is blue, the others orange.
-
-    Returns
-    -------
-    two Axes
-        The image, and one bar a class.
+        What it is; its bar has a color of its own.
 
     Raises
     ------
     ValueError
-        If there are not two axes, or an answer is not from 0 to 9.
+        If an answer is not from 0 to 9.
     """
     left, right = check_axes(axes, 2)
     answers = np.asarray(answers)
@@ -49,10 +41,9 @@ def plot_answers(axes: Sequence[Axes], image: ArrayLike, answers: ArrayLike, lab
         raise ValueError(f"expected answers from 0 to 9 (got {answers.min()} to {answers.max()})")
     left.imshow(image, cmap="gray_r")
     left.set(xticks=[], yticks=[], title=f"one image, a {label}")
-    left.grid(False)
 
     counts = np.bincount(answers, minlength=10)
-    bars = right.bar(range(10), counts, color=[BLUE if c == label else ORANGE for c in range(10)])
+    bars = right.bar(range(10), counts, color=[FIRST if c == label else SECOND for c in range(10)])
     right.bar_label(bars, labels=[str(n) if n else "" for n in counts], fontsize=9)
     right.set(xticks=range(10), xlabel="class it was given", title=f"its answer in {len(answers)} batches")
     right.set_yticks([])
@@ -62,31 +53,22 @@ def plot_answers(axes: Sequence[Axes], image: ArrayLike, answers: ArrayLike, lab
 
 
 def plot_changed_share(ax: Axes, sizes: Sequence[int], shares: ArrayLike) -> Axes:
-    """Draw for each batch size what share of the images changed their class.
+    """Draw for each batch size what share of the images changed their class, the first size on top.
 
     Parameters
     ----------
-    ax : Axes
-    sizes : sequence of int
     shares : (len(sizes),)
-        From 0 to 1.
-
-    Returns
-    -------
-    Axes
-        One horizontal bar a size, in per cent, the first on top.
+        From 0 to 1; drawn in per cent.
 
     Raises
     ------
     ValueError
-        If there is not one share a size, or a share is not from 0 to 1.
+        If a share is not from 0 to 1.
     """
-    shares = np.asarray(shares, dtype=float)
-    if shares.shape != (len(sizes),):
-        raise ValueError(f"expected one share for each of {len(sizes)} sizes (got shape {shares.shape})")
+    shares = check_shape(shares, (len(sizes),), "shares")
     if shares.min() < 0 or shares.max() > 1:
         raise ValueError(f"expected shares from 0 to 1 (got {shares.min()} to {shares.max()})")
-    bars = ax.barh([str(size) for size in sizes], 100 * shares, color=ORANGE)
+    bars = ax.barh([str(size) for size in sizes], 100 * shares, color=SECOND)
     ax.bar_label(bars, labels=[f" {share:.0%}" for share in shares], fontsize=10)
     ax.invert_yaxis()
     ax.grid(False)  # the bars are labelled
@@ -101,96 +83,67 @@ def plot_affine_maps(
 
     Parameters
     ----------
-    ax : Axes
     slopes, intercepts : (batches,)
         Of the map that each batch's statistics make.
     slope, intercept : float
         Of the map that fixed statistics make.
     limits : (low, high)
         Of x.
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ValueError
-        If slopes and intercepts differ in number.
     """
-    slopes, intercepts = np.asarray(slopes), np.asarray(intercepts)
-    if slopes.shape != intercepts.shape or slopes.ndim != 1:
-        raise ValueError(f"expected as many slopes as intercepts (got {slopes.shape} and {intercepts.shape})")
-    x = np.array(limits, dtype=float)
-    for a, b in zip(slopes, intercepts, strict=True):
-        ax.plot(x, a * x + b, color=ORANGE, lw=0.8, alpha=0.45)
-    ax.plot(x, slope * x + intercept, color="black", lw=2.2)
+    slopes = check_shape(slopes, ("batches",), "slopes")
+    intercepts = check_shape(intercepts, slopes.shape, "intercepts")
+    x = np.array([limits]).T  # (2, 1)
+    ax.plot(x, slopes * x + intercepts, color=SECOND, lw=0.8, alpha=0.45)
+    ax.plot(x, slope * x + intercept, color=BLACK, lw=2.2)
+    at = limits[0] + 0.72 * np.ptp(limits)
     ax.annotate(
         "at inference: one line",
-        (x[0] + 0.72 * np.ptp(x), slope * (x[0] + 0.72 * np.ptp(x)) + intercept),
-        xytext=(0.97, 0.12),
+        (at, slope * at + intercept),
+        (0.97, 0.12),
         textcoords="axes fraction",
         ha="right",
         arrowprops={"arrowstyle": "-", "color": GRAY},
     )
-    ax.text(0.03, 0.9, "in training: a line a batch", color=ORANGE, transform=ax.transAxes)
+    ax.text(0.03, 0.9, "in training: a line a batch", color=SECOND, transform=ax.transAxes)
     ax.set(xlabel="x, what comes in", ylabel="y, what goes out", xlim=limits)
     return ax
 
 
 def plot_running_means(ax: Axes, batch_means: ArrayLike, running: Mapping[str, ArrayLike]) -> Axes:
-    """Draw the mean of each training batch, and the running means that follow it.
+    """Draw the mean of each training batch as a dot, and the running means that follow it as lines.
 
     Parameters
     ----------
-    ax : Axes
     batch_means : (steps,)
     running : mapping of str to (steps,)
         Label -> the running mean after each step.
-
-    Returns
-    -------
-    Axes
-        Gray dots, and one labelled line for each running mean.
-
-    Raises
-    ------
-    ValueError
-        If a running mean has another number of steps.
     """
     batch_means = np.asarray(batch_means)
     steps = np.arange(1, len(batch_means) + 1)
-    ax.plot(steps, batch_means, ".", color="#bbbbbb", ms=3)
+    ax.plot(steps, batch_means, ".", color=PALE, ms=3)
     at = len(steps) // 5  # early, where the lines are apart
-    for (label, values), color in zip(running.items(), (BLUE, ORANGE, GREEN), strict=False):
-        if np.shape(values) != batch_means.shape:
-            raise ValueError(f"{label}: expected {len(batch_means)} steps (got shape {np.shape(values)})")
+    for color, label, values in colored(running):
+        values = check_shape(values, batch_means.shape, label)
         ax.plot(steps, values, color=color)
-        ax.annotate(label, (steps[at], values[at]), (0, 9), textcoords="offset points", color=color)
+        note(ax, label, (steps[at], values[at]), (0, 9), color=color)
     ax.set(xlabel="training step", ylabel="mean of one channel")
     return ax
 
 
 def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, ArrayLike]) -> Axes:
-    """Draw, against the batch size, the kept variance as a multiple of the whole training set's.
+    """Draw the kept variance over the whole training set's against the batch size, and m/(m-1) dashed.
 
     Parameters
     ----------
-    ax : Axes
     sizes : sequence of int
         m, each at least 2.
     ratios : mapping of str to (len(sizes),)
-        Label -> the kept variance over the true one.
-
-    Returns
-    -------
-    Axes
-        One labelled line each, and m/(m-1) dashed.
+        Label -> the kept variance over the true one; at most two.
 
     Raises
     ------
     ValueError
-        If a size is below 2, or a label does not have one ratio a size.
+        If a size is below 2.
     """
     sizes = np.asarray(sizes)
     if sizes.min() < 2:
@@ -198,50 +151,34 @@ def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, Arra
     ax.axhline(1, color=GRAY, lw=1)
     fine = np.geomspace(sizes[0], sizes[-1], 100)
     ax.plot(fine, fine / (fine - 1), "--", color=GRAY, lw=1.2, label="m/(m−1)")
-    for (label, values), color, marker in zip(ratios.items(), (ORANGE, BLUE, GREEN), "os^", strict=False):
-        if np.shape(values) != sizes.shape:
-            raise ValueError(
-                f"{label}: expected one ratio for each of {len(sizes)} sizes (got {np.shape(values)})"
-            )
-        ax.plot(sizes, values, color=color, marker=marker, label=label)
+    looks = [(SECOND, "o"), (FIRST, "s")]
+    for (label, values), (color, marker) in zip(ratios.items(), looks[: len(ratios)], strict=True):
+        ax.plot(sizes, check_shape(values, sizes.shape, label), color=color, marker=marker, label=label)
     ax.legend()
-    ax.set_xscale("log")
-    ax.set_xticks(sizes, [str(size) for size in sizes])
-    ax.minorticks_off()
+    log_x(ax, sizes)
     ax.set(xlabel="m, images in a batch", ylabel="kept variance / true one")
     return ax
 
 
 def plot_border_difference(ax: Axes, difference: ArrayLike) -> Axes:
-    """Draw how far off a convolution's output is, position by position.
+    """Draw how far off a convolution's output is, position by position, as a heat map; zero is white.
 
     Parameters
     ----------
-    ax : Axes
     difference : (H, W)
-        Not negative.
-
-    Returns
-    -------
-    Axes
-        A heat map; zero is white.
 
     Raises
     ------
     ValueError
-        If the difference is not a map, or is negative somewhere.
+        If the difference is negative somewhere.
     """
-    difference = np.asarray(difference)
-    if difference.ndim != 2:
-        raise ValueError(f"expected a map of shape (H, W) (got shape {difference.shape})")
+    difference = check_shape(difference, ("H", "W"), "difference")
     if difference.min() < 0:
         raise ValueError(f"expected differences of at least 0 (got {difference.min()})")
-    image = ax.imshow(
-        difference, cmap=LinearSegmentedColormap.from_list("differences", ["white", ORANGE]), vmin=0
-    )
+    from_white = LinearSegmentedColormap.from_list("differences", [WHITE, SECOND])
+    image = ax.imshow(difference, cmap=from_white, vmin=0)
     ax.figure.colorbar(image, ax=ax, label="largest |difference|")
-    ax.set(
-        xticks=range(difference.shape[1]), yticks=range(difference.shape[0]), xlabel="column", ylabel="row"
-    )
+    rows, columns = difference.shape
+    ax.set(xticks=range(columns), yticks=range(rows), xlabel="column", ylabel="row")
     ax.grid(False)
     return ax

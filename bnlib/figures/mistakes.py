@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-__all__ = ["plot_ragged"]
+from .style import FIRST, GRAY, SECOND
 
-BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#777777"
+__all__ = ["plot_ragged"]
 
 
 def plot_ragged(ax: Axes, ragged: ArrayLike, whole: ArrayLike, epochs: int, mean: float) -> Axes:
@@ -14,17 +14,12 @@ def plot_ragged(ax: Axes, ragged: ArrayLike, whole: ArrayLike, epochs: int, mean
 
     Parameters
     ----------
-    ax : Axes
     ragged, whole : (steps,)
         The running mean after each step; each its own number of steps, the same in every epoch.
     epochs : int
+        A dot marks the end of each.
     mean : float
         Of the data.
-
-    Returns
-    -------
-    Axes
-        Two lines over the epoch, with a dot at the end of each epoch.
 
     Raises
     ------
@@ -32,15 +27,13 @@ def plot_ragged(ax: Axes, ragged: ArrayLike, whole: ArrayLike, epochs: int, mean
         If the steps of either are not a multiple of `epochs`.
     """
     ax.axhline(mean, color=GRAY, linewidth=1)
-    series = (("last batch of two", ragged, ORANGE), ("dropped", whole, BLUE))
-    for label, kept, color in series:
-        kept = np.asarray(kept, dtype=float)
-        if len(kept) == 0 or len(kept) % epochs:
-            raise ValueError(f"expected the same number of steps in {epochs} epochs (got {len(kept)} steps)")
-        steps = len(kept) // epochs
-        epoch = np.arange(1, len(kept) + 1) / steps
-        ax.plot(epoch, kept, color=color, label=label)
-        ax.plot(epoch[steps - 1 :: steps], kept[steps - 1 :: steps], "o", color=color, markersize=5)
+    for label, means, color in [("last batch of two", ragged, SECOND), ("dropped", whole, FIRST)]:
+        if len(means) == 0 or len(means) % epochs:
+            raise ValueError(f"expected the same number of steps in {epochs} epochs (got {len(means)} steps)")
+        steps = len(means) // epochs
+        epoch = np.arange(1, len(means) + 1) / steps
+        ax.plot(epoch, means, color=color, label=label)
+        ax.plot(epoch[steps - 1 :: steps], means[steps - 1 :: steps], "o", color=color, markersize=5)
     ax.set(xlabel="epoch", ylabel="running mean", xticks=range(epochs + 1))
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return ax

@@ -1,15 +1,6 @@
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 
 from bnlib.figures.conclusion import plot_gradient_error
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    plt.close(figure)
 
 
 def test_the_gray_line_falls_like_one_over_the_root(ax):

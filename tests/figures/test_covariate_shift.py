@@ -1,16 +1,8 @@
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from bnlib.figures.covariate_shift import plot_amplification, plot_fits, plot_moving_inputs, plot_slopes
 from bnlib.reference import OBSERVED, TARGET, Line, true_function
-
-
-@pytest.fixture
-def axes():
-    figure, axes = plt.subplots(1, 2)
-    yield axes
-    plt.close(figure)
 
 
 def test_the_fits_show_the_truth_and_both_lines_by_name(axes):
@@ -40,7 +32,7 @@ def test_the_population_slopes_are_marked_where_they_are(axes):
 def test_moving_inputs_draw_the_units_they_name(axes):
     before = np.arange(30.0).reshape(10, 3)
     plot_moving_inputs(axes, before, before + 1, [2, 0], ("before", "after"))
-    assert [ax.get_title() for ax in axes] == ["input 2", "input 0"]
+    assert [ax.get_title(loc="left") for ax in axes] == ["input 2", "input 0"]
 
 
 def test_amplification_has_one_scale_for_all_panels(axes):

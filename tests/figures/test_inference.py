@@ -1,10 +1,5 @@
 """What the figures of the chapter on inference draw."""
 
-import matplotlib
-
-matplotlib.use("agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -19,43 +14,27 @@ from bnlib.figures.inference import (
 )
 
 
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
-
-
-@pytest.fixture
-def two_axes():
-    figure, axes = plt.subplots(1, 2)
-    yield axes
-    figure.canvas.draw()
-    plt.close(figure)
-
-
 def texts(ax):
     return [text.get_text() for text in ax.texts]
 
 
-def test_a_bar_counts_the_answers_of_a_class(two_axes):
-    plot_answers(two_axes, np.zeros((28, 28)), [3, 3, 5, 3], label=3)
-    heights = [bar.get_height() for bar in two_axes[1].patches]
+def test_a_bar_counts_the_answers_of_a_class(axes):
+    plot_answers(axes, np.zeros((28, 28)), [3, 3, 5, 3], label=3)
+    heights = [bar.get_height() for bar in axes[1].patches]
     assert heights == [0, 0, 0, 3, 0, 1, 0, 0, 0, 0]
 
 
-def test_only_the_correct_answer_has_another_color(two_axes):
-    plot_answers(two_axes, np.zeros((28, 28)), [3, 3, 5, 3], label=3)
-    colors = [bar.get_facecolor() for bar in two_axes[1].patches]
+def test_only_the_correct_answer_has_another_color(axes):
+    plot_answers(axes, np.zeros((28, 28)), [3, 3, 5, 3], label=3)
+    colors = [bar.get_facecolor() for bar in axes[1].patches]
     assert [i for i, color in enumerate(colors) if color != colors[0]] == [3]
 
 
-def test_the_image_and_its_label_are_shown(two_axes):
+def test_the_image_and_its_label_are_shown(axes):
     image = np.arange(784.0).reshape(28, 28)
-    assert plot_answers(two_axes, image, [7], label=7) is two_axes
-    np.testing.assert_array_equal(two_axes[0].images[0].get_array(), image)
-    assert two_axes[0].get_title(loc="left") + two_axes[0].get_title() == "one image, a 7"
+    assert plot_answers(axes, image, [7], label=7) is axes
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), image)
+    assert axes[0].get_title(loc="left") == "one image, a 7"
 
 
 def test_answers_need_two_axes(ax):
@@ -64,9 +43,9 @@ def test_answers_need_two_axes(ax):
 
 
 @pytest.mark.parametrize("answer", [-1, 10])
-def test_an_answer_is_a_digit(two_axes, answer):
+def test_an_answer_is_a_digit(axes, answer):
     with pytest.raises(ValueError, match="from 0 to 9"):
-        plot_answers(two_axes, np.zeros((2, 2)), [1, answer], label=1)
+        plot_answers(axes, np.zeros((2, 2)), [1, answer], label=1)
 
 
 def test_shares_are_drawn_and_written_in_per_cent(ax):
@@ -97,7 +76,7 @@ def test_each_batch_has_its_line_and_inference_the_thick_one(ax):
 
 
 def test_slopes_and_intercepts_come_in_pairs(ax):
-    with pytest.raises(ValueError, match="as many slopes as intercepts"):
+    with pytest.raises(ValueError, match=r"intercepts: expected shape \(2,\)"):
         plot_affine_maps(ax, [1, 2], [0], 1.0, 0.0, limits=(0, 1))
 
 
@@ -116,7 +95,7 @@ def test_running_means_are_drawn_over_the_batch_means_and_labelled(ax):
 
 
 def test_a_running_mean_has_a_value_a_step(ax):
-    with pytest.raises(ValueError, match=r"0.1: expected 5 steps"):
+    with pytest.raises(ValueError, match=r"0.1: expected shape \(5,\)"):
         plot_running_means(ax, np.zeros(5), {"0.1": np.zeros(4)})
 
 
@@ -137,7 +116,7 @@ def test_a_variance_needs_two_images(ax):
 
 
 def test_each_size_has_a_ratio(ax):
-    with pytest.raises(ValueError, match="pooled: expected one ratio"):
+    with pytest.raises(ValueError, match=r"pooled: expected shape \(2,\)"):
         plot_kept_variance(ax, [4, 10], {"pooled": [1]})
 
 
@@ -151,7 +130,7 @@ def test_no_difference_is_white(ax):
 
 
 @pytest.mark.parametrize(
-    ("difference", "message"), [(np.zeros(3), "a map"), (-np.ones((2, 2)), "at least 0")]
+    ("difference", "message"), [(np.zeros(3), r"expected shape \(H, W\)"), (-np.ones((2, 2)), "at least 0")]
 )
 def test_a_difference_is_a_map_of_sizes(ax, difference, message):
     with pytest.raises(ValueError, match=message):

@@ -1,23 +1,9 @@
 """What the figure of the chapter on mistakes draws."""
 
-import matplotlib
-
-matplotlib.use("agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from bnlib.figures.mistakes import plot_ragged
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
-
 
 RAGGED, WHOLE = np.arange(6.0), np.arange(10.0, 14.0)  # two epochs of three and of two steps
 
