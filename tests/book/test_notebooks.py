@@ -1,6 +1,7 @@
 """Every notebook is stored as it came out of one run, with nothing in it that a second run would change."""
 
 import re
+import symtable
 
 import nbformat
 import pytest
@@ -86,9 +87,74 @@ def test_a_figure_cell_draws_one_figure(code_cells):
     assert {name: count for name, count in counts.items() if count > 1} == {}
 
 
+LINES, COLUMNS = 20, 82  # of code, that a page shows without scrolling
+
+
 def test_a_cell_of_code_is_seen_at_one_glance(code_cells):
     lengths = {cell.id: sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code_cells}
-    assert {name: length for name, length in lengths.items() if length > 30} == {}
+    long = {name: length for name, length in lengths.items() if length > LINES}
+    assert long == {}, f"expected at most {LINES} lines in a cell, folded or not: split them, an act a cell"
+
+
+SOURCE_BOX = re.compile(r"^```python\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+
+
+def shown_code(cell):
+    """The code of a cell, and the source that it shows."""
+    texts = [output.get("data", {}).get("text/markdown", "") for output in cell.outputs]
+    return [cell.source, *(box for text in texts for box in SOURCE_BOX.findall(text))]
+
+
+def test_code_fits_the_width_of_the_page(code_cells):
+    wide = [
+        f"{cell.id}: {line}"
+        for cell in code_cells
+        for code in shown_code(cell)
+        for line in code.splitlines()
+        if len(line) > COLUMNS
+    ]
+    what_to_do = f"expected at most {COLUMNS} characters; wrap these (what a cell shows, in the package):"
+    assert not wide, "\n".join([what_to_do, *wide])
+
+
+FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
+
+
+def scopes(table):
+    yield table
+    for inner in table.get_children():
+        yield from scopes(inner)
+
+
+def names(source):
+    """What a cell binds, and what it reads of the cells above."""
+    cell = symtable.symtable(source, "cell", "exec")
+    bound = {name.get_name() for name in cell.get_symbols() if name.is_assigned() or name.is_imported()}
+    read = {
+        name.get_name()
+        for scope in scopes(cell)
+        for name in scope.get_symbols()
+        if name.is_referenced() and (scope is cell or name.is_global())
+    }
+    return bound, read - bound
+
+
+def test_names_knows_what_belongs_to_a_function():
+    source = "import a.b as c\nd = [e for e in f(c)]\ndef g(h):\n    return h + i(d)"
+    assert names(source) == ({"c", "d", "g"}, {"f", "i"})
+
+
+def test_what_a_visible_cell_reads_is_defined_in_a_visible_one(code_cells):
+    folded, found = {}, []  # each name with the folded cell that bound it last
+    for cell in code_cells:
+        bound, read = names(cell.source)
+        if FOLDED & set(cell.metadata.get("tags", [])):
+            folded |= dict.fromkeys(bound, cell.id)
+            continue
+        found += [f"{cell.id} reads {name} of {folded[name]}" for name in sorted(read & folded.keys())]
+        folded = {name: where for name, where in folded.items() if name not in bound}
+    what_to_do = "expected folded cells only to draw; move these into a visible cell, imports included:"
+    assert not found, "\n".join([what_to_do, *found])
 
 
 CHECK = re.compile(r"^\s*assert\b|\bshow_agreement\(|\bassert_\w+\(", flags=re.MULTILINE)
