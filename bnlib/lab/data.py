@@ -248,7 +248,7 @@ def _download(cache, refused):
 
     Pooch leaves alone a file that is there whole; another appears at once, when it is complete and right.
     """
-    pooch.get_logger().setLevel("WARNING")  # it logs each download to stderr, which a notebook would store
+    pooch.get_logger().disabled = True  # it tells of each download on stderr, which a notebook would store
     # The sum is that of the .gz file itself: a server that packs it for the way must not.
     downloader = pooch.HTTPDownloader(timeout=TIMEOUT, headers={"Accept-Encoding": "identity"})
     for mirror in MIRRORS:
