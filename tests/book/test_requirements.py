@@ -125,6 +125,7 @@ def test_nothing_is_pinned_that_nothing_uses(root, imported, pinned):
 
 def test_the_package_asks_for_what_it_imports(root, optional):
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = {normal(re.match(r"[\w.-]+", line)[0]) for line in project["dependencies"]}
+    lines = [*project["dependencies"], *project["optional-dependencies"]["images"]]
+    asked = {normal(re.match(r"[\w.-]+", line)[0]) for line in lines}
     sources = [p.read_text(encoding="utf-8") for p in (root / "bnlib").rglob("*.py")]
     assert asked == distributions(sources) - optional
