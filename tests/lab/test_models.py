@@ -46,6 +46,16 @@ def test_the_norm_stands_between_the_linear_map_and_the_sigmoid():
     torch.testing.assert_close(model.hidden[0](x), torch.sigmoid(normalized), rtol=1e-4, atol=1e-5)
 
 
+def test_the_norm_can_stand_after_the_sigmoid_behind_a_layer_with_a_bias():
+    model, x = PaperNetwork(BatchNorm, norm_after=True).eval(), torch.rand(4, 784)
+    assert [type(m) for m in model.hidden[0]] == [nn.Linear, nn.Sigmoid, BatchNorm]
+    assert all(layer.bias is not None for layer in linears(model))
+    block = model.hidden[0]
+    torch.testing.assert_close(block(x), block.norm(torch.sigmoid(block.linear(x))))
+    plain = PaperNetwork(norm_after=True)
+    assert [type(m) for m in plain.hidden[0]] == [nn.Linear, nn.Sigmoid]
+
+
 @pytest.mark.parametrize("network", [PaperNetwork, SmallCNN])
 def test_only_a_layer_without_a_norm_after_it_has_a_bias(network):
     assert [layer.bias is None for layer in linears(network(BatchNorm))][-2:] == [True, False]

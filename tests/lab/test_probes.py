@@ -9,6 +9,7 @@ from bnlib.lab.probes import (
     change_by_layer,
     input_percentiles,
     layer_inputs,
+    percentile_probe,
     record_inputs,
 )
 from bnlib.layers import BatchNorm
@@ -105,6 +106,16 @@ def test_the_percentiles_are_numpys_for_every_unit(x):
 def test_other_percentiles_can_be_asked_for(x):
     ours = input_percentiles(x.double(), (0, 100))
     torch.testing.assert_close(ours, torch.stack([x.double().amin(dim=0), x.double().amax(dim=0)]))
+
+
+def test_a_percentile_probe_finds_those_of_every_modules_input_and_leaves_no_hook(model, x):
+    found = percentile_probe(activation_inputs(model), x)(model.eval())
+    assert {name: v.shape for name, v in found.items()} == {"hidden 1": (3, 5), "hidden 2": (3, 4)}
+    u = model.hidden[0].norm(model.hidden[0].linear(x)).detach().numpy()
+    np.testing.assert_allclose(
+        found["hidden 1"], np.percentile(u, (15, 50, 85), axis=0), rtol=1e-4, atol=1e-5
+    )
+    assert no_hooks(model)
 
 
 @pytest.mark.parametrize("norm", [None, BatchNorm])

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from bnlib.lab.models import PaperNetwork
-from bnlib.lab.probes import activation_inputs
-from bnlib.lab.training import accuracy, minibatches, train
+from bnlib.lab.training import accuracy, evaluating, look, minibatches, train
 from bnlib.layers import BatchNorm
 
 
@@ -107,11 +106,15 @@ def test_training_learns(data, norm):
     assert history.accuracy[-1] > 0.8  # by chance it would be a third
 
 
+def gamma(model):
+    assert not model.training
+    return {"gamma": model.hidden[0].norm.weight.detach().numpy().copy()}
+
+
 def run(data, seed=0, look_every=2, **arguments):
     torch.manual_seed(seed + 100)  # of no effect
     model = network()
-    probes = activation_inputs(model)
-    arguments = {"steps": 7, "batch_size": 10, "probes": probes} | arguments
+    arguments = {"steps": 7, "batch_size": 10, "probe": gamma} | arguments
     return model, train(model, *data, seed=seed, look_every=look_every, **arguments)
 
 
@@ -146,8 +149,7 @@ def test_the_model_is_looked_at_first_regularly_and_last(data, steps, look_every
     assert history.steps.tolist() == looks
     assert history.loss.shape == (steps,)
     assert history.accuracy.shape == (len(looks),)
-    assert list(history.percentiles) == ["hidden 1", "hidden 2"]
-    assert [v.shape for v in history.percentiles.values()] == [(len(looks), 3, 5), (len(looks), 3, 4)]
+    assert {name: v.shape for name, v in history.probes.items()} == {"gamma": (len(looks), 5)}
 
 
 def test_the_first_and_the_last_look_are_at_the_model_before_and_after(data):
@@ -157,25 +159,27 @@ def test_the_first_and_the_last_look_are_at_the_model_before_and_after(data):
     assert history.accuracy[-1] == accuracy(model, *data[1])
 
 
-def test_the_percentiles_are_those_of_a_units_input_over_the_test_images_at_inference(data):
+def test_a_look_holds_the_accuracy_and_what_the_probe_finds_at_inference(data):
     model, history = run(data)
-    u = model.eval().hidden[0].norm(model.hidden[0].linear(data[1][0])).detach().numpy()
-    expected = np.percentile(u, (15, 50, 85), axis=0)
-    np.testing.assert_allclose(history.percentiles["hidden 1"][-1], expected, rtol=1e-4, atol=1e-5)
+    found = look(model, data[1], gamma)
+    assert found.keys() == {"accuracy", "gamma"}
+    assert found["accuracy"] == accuracy(model, *data[1])
+    np.testing.assert_array_equal(history.probes["gamma"][-1], model.hidden[0].norm.weight.detach())
+    np.testing.assert_array_equal(history.probes["gamma"][0], np.ones(5))
 
 
-def test_the_percentiles_are_taken_over_the_first_1000_images():
-    x, y = torch.linspace(0, 1, 1500 * 6).reshape(1500, 6), torch.zeros(1500, dtype=torch.int64)
-    model = network(None)
-    history = train(
-        model, (x, y), (x, y), steps=1, batch_size=2, learning_rate=0.0, probes={"in": model.hidden[0].linear}
-    )
-    expected = np.percentile(x[:1000].numpy(), (15, 50, 85), axis=0)
-    np.testing.assert_allclose(history.percentiles["in"][0], expected, rtol=1e-5)
+def test_without_a_probe_there_is_nothing_but_the_accuracy(data):
+    assert train(network(), *data, steps=1, batch_size=10).probes == {}
 
 
-def test_without_probes_there_are_no_percentiles(data):
-    assert train(network(), *data, steps=1, batch_size=10).percentiles == {}
+def test_inside_evaluating_nothing_trains_and_afterwards_each_mode_is_back(data):
+    model = network()
+    model.hidden[0].norm.eval()
+    modes = [m.training for m in model.modules()]
+    with evaluating(model):
+        assert not any(m.training for m in model.modules())
+        assert not model(data[1][0]).requires_grad
+    assert [m.training for m in model.modules()] == modes
 
 
 def test_the_model_is_trained_in_training_mode_even_if_it_comes_in_eval_mode(data):
@@ -183,11 +187,6 @@ def test_the_model_is_trained_in_training_mode_even_if_it_comes_in_eval_mode(dat
     train(model, *data, steps=3, batch_size=10)
     assert model.training
     assert model.hidden[0].norm.num_batches_tracked == 3
-
-
-def test_no_probe_stays_behind(data):
-    model, _ = run(data)
-    assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
 
 
 def test_a_run_prints_nothing_when_the_progress_bar_is_off(data, capfd):
