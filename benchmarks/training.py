@@ -3,8 +3,8 @@
     python benchmarks/training.py [--rounds 5] [--out benchmarks/training.json]
 
 Everything is per run and pair of steps, one of the plain network and one of the network with batch
-normalization. Only ratios can be compared between machines. The images are random, of MNIST's size: a step takes
-as long on any images. The rows of two processes or threads need two cores with nothing else to do.
+normalization. Only ratios can be compared between machines. The images are random, of MNIST's size: a step
+takes as long on any images. The rows of two processes or threads need two cores with nothing else to do.
 """
 
 import argparse
