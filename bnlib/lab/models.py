@@ -79,7 +79,7 @@ class PaperNetwork(nn.Module):
 
         def block(inputs: int, outputs: int) -> nn.Sequential:
             layer = linear(inputs, outputs, bias=norm is None or norm_after)
-            normalize = norm and norm(outputs)
+            normalize = None if norm is None else norm(outputs)
             if norm_after:
                 return hidden_layer(
                     linear=layer, activation=activation(), norm=normalize
@@ -136,7 +136,7 @@ class SmallCNN(nn.Module):
         def block(inputs: int, maps: int) -> nn.Sequential:
             return hidden_layer(
                 linear=convolution(inputs, maps),
-                norm=norm and norm(maps),
+                norm=None if norm is None else norm(maps),
                 activation=nn.ReLU(),
                 pool=nn.MaxPool2d(2),
             )

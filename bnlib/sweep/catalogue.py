@@ -44,8 +44,8 @@ Count = Annotated[int, Meta(ge=1)]
 class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="network"):
     """All that a run can be set to but its seed; the defaults are the paper's, or ours where it is silent.
 
-    A record names the settings that it was made with. One that is added here later, with a default, is not
-    among them and takes its default, so every older record stays what it was.
+    A record names the settings that it was made with. One that is added here later is not among them and
+    takes its default, so every older record stays what it was. A default, once given, does not change.
     """
 
     norm: Literal["before"] | None = None
@@ -68,7 +68,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def normalization(self) -> Callable[[int], nn.Module] | None:
         """What makes a batch norm for so many channels."""
-        return self.norm and partial(BatchNorm, momentum=self.momentum, eps=self.eps)
+        return None if self.norm is None else partial(BatchNorm, momentum=self.momentum, eps=self.eps)
 
     def decays(self, model: nn.Module) -> dict[str, float]:
         """How much each parameter decays; biases never do."""
@@ -119,9 +119,8 @@ def setting_of(values: Mapping) -> Setting:
     return msgspec.convert({"network": "PaperNetwork", **values}, PaperSetting | SmallCNNSetting)
 
 
-Probe = Callable[
-    [nn.Module, Setting, Split, Split], dict[str, NDArray]
-]  # the last two: training and test set
+# What to look for in a network at a look: it, its setting, the training and the test set -> arrays by name.
+Probe = Callable[[nn.Module, Setting, Split, Split], dict[str, NDArray]]
 
 UNITS = 3  # of the last hidden layer, for Figure 1(b, c)
 LOOK_AT = 1000  # test images for what is not the accuracy

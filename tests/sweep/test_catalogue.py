@@ -47,6 +47,14 @@ def test_looks_go_to_each_end_in_its_strides():
     assert looks((20, 10), (100, 40)) == (0, 10, 20, 60, 100)
 
 
+def test_the_defaults_of_the_first_records_do_not_change():
+    first = {"norm": None, "pixels": "gray", "batch_size": 60, "learning_rate": 0.1, "weight_decay": 0.0}
+    first |= {"weight_decay_norm": 0.0, "momentum": 0.1, "eps": 1e-5, "activation": "sigmoid"}
+    first |= {"hidden_layers": 3, "width": 100, "std": 0.1}
+    found = {name: getattr(PaperSetting(), name) for name in first}
+    assert found == first, "records that do not name a setting rely on its default: give a new one instead"
+
+
 @pytest.mark.parametrize(
     "bad",
     [
