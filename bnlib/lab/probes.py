@@ -20,9 +20,7 @@ PERCENTILES = (15, 50, 85)  # the paper's Figure 1(b, c)
 
 
 @contextmanager
-def record_inputs(
-    modules: Mapping[str, nn.Module],
-) -> Iterator[dict[str, Tensor]]:
+def record_inputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """While the context lasts, note a copy of the last input of each module, detached.
 
     Yields
@@ -34,14 +32,9 @@ def record_inputs(
 
     def note(name):
         # a copy, for the module may work in place
-        return lambda module, args: inputs.__setitem__(
-            name, args[0].detach().clone()
-        )
+        return lambda module, args: inputs.__setitem__(name, args[0].detach().clone())
 
-    hooks = [
-        module.register_forward_pre_hook(note(name))
-        for name, module in modules.items()
-    ]
+    hooks = [module.register_forward_pre_hook(note(name)) for name, module in modules.items()]
     try:
         yield inputs
     finally:
@@ -72,13 +65,9 @@ def layer_inputs(model: nn.Module, module: nn.Module, x: Tensor) -> Tensor:
     return inputs["module"]
 
 
-def input_percentiles(
-    inputs: Tensor, percentiles: Sequence[float] = PERCENTILES
-) -> Tensor:
+def input_percentiles(inputs: Tensor, percentiles: Sequence[float] = PERCENTILES) -> Tensor:
     """Percentiles, in [0, 100], of every unit's input over a batch: (N, units) to (percentiles, units)."""
-    return torch.quantile(
-        inputs, torch.tensor(percentiles, dtype=inputs.dtype) / 100, dim=0
-    )
+    return torch.quantile(inputs, torch.tensor(percentiles, dtype=inputs.dtype) / 100, dim=0)
 
 
 def percentile_probe(
@@ -97,10 +86,7 @@ def percentile_probe(
     def probe(model: nn.Module) -> dict[str, NDArray]:
         with record_inputs(modules) as inputs:
             model(x)
-        return {
-            name: input_percentiles(values).numpy()
-            for name, values in inputs.items()
-        }
+        return {name: input_percentiles(values).numpy() for name, values in inputs.items()}
 
     return probe
 
@@ -110,15 +96,15 @@ def activation_inputs(model: nn.Module) -> dict[str, nn.Module]:
 
     The names are "hidden 1", "hidden 2", ... in the order of the data flow.
     """
-    return {
-        f"hidden {i}": block.activation
-        for i, block in enumerate(model.hidden, start=1)
-    }
+    return {f"hidden {i}": block.activation for i, block in enumerate(model.hidden, start=1)}
 
 
 @torch.no_grad()
 def change_by_layer(
-    model: nn.Module, x: Tensor, relative: float = 1e-3, seed: int = 1
+    model: nn.Module,
+    x: Tensor,
+    relative: float = 1e-3,
+    seed: int = 1,
 ) -> Tensor:
     """How far a small random change of the first layer's weights is felt, layer by layer.
 
@@ -138,22 +124,14 @@ def change_by_layer(
     (hidden layers,)
         For every activation, the norm of the change of its input over the norm of its input.
     """
-    activations = activation_inputs(model)
-    before = [
-        layer_inputs(model, activation, x) for activation in activations.values()
-    ]
+    activations = activation_inputs(model).values()
+    before = [layer_inputs(model, module, x) for module in activations]
     weight = model.hidden[0].linear.weight
     original = weight.clone()
-    direction = torch.randn(
-        weight.shape,
-        generator=torch.Generator().manual_seed(seed),
-        dtype=weight.dtype,
-    )
+    generator = torch.Generator().manual_seed(seed)
+    direction = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
     weight += relative * direction * (weight.norm() / direction.norm())
-    after = [
-        layer_inputs(model, activation, x) for activation in activations.values()
-    ]
+    after = [layer_inputs(model, module, x) for module in activations]
     weight.copy_(original)
-    return torch.stack(
-        [(b - a).norm() / a.norm() for a, b in zip(before, after, strict=True)]
-    )
+    pairs = zip(before, after, strict=True)
+    return torch.stack([(b - a).norm() / a.norm() for a, b in pairs])

@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 __all__ = ["side_by_side"]
 
 
-def side_by_side(
-    calls: Mapping[str, Callable[[], object]], rounds: int = 7
-) -> dict[str, NDArray]:
+def side_by_side(calls: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, NDArray]:
     """Time several calls in turns, so that whatever else the machine does falls on all of them.
 
     Parameters

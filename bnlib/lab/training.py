@@ -38,23 +38,14 @@ class History:
     probes: dict[str, NDArray]
 
     @classmethod
-    def collect(
-        cls, loss: Sequence[float], looks: Mapping[int, Mapping[str, NDArray]]
-    ) -> "History":
+    def collect(cls, loss: Sequence[float], looks: Mapping[int, Mapping[str, NDArray]]) -> "History":
         """A history from every step's loss, and from what `look` found after some steps."""
         first = next(iter(looks.values()))
-        found = {
-            name: np.stack([values[name] for values in looks.values()])
-            for name in first
-        }
-        return cls(
-            np.asarray(loss), np.array(list(looks)), found.pop("accuracy"), found
-        )
+        found = {name: np.stack([values[name] for values in looks.values()]) for name in first}
+        return cls(np.asarray(loss), np.array(list(looks)), found.pop("accuracy"), found)
 
 
-def minibatches(
-    n: int, size: int, generator: torch.Generator
-) -> Iterator[Tensor]:
+def minibatches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Indices of mini-batches for ever: each epoch a new permutation, its ragged rest left out.
 
     Yields
@@ -69,9 +60,7 @@ def minibatches(
     if not 1 <= size <= n:
         raise ValueError(f"expected a batch size between 1 and {n} (got {size})")
     while True:
-        yield from torch.randperm(n, generator=generator)[: n - n % size].view(
-            -1, size
-        )
+        yield from torch.randperm(n, generator=generator)[: n - n % size].view(-1, size)
 
 
 @contextmanager
@@ -87,9 +76,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def accuracy(
-    model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 2000
-) -> float:
+def accuracy(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 2000) -> float:
     """The share of examples that a model classifies correctly, in eval mode.
 
     Parameters
@@ -101,10 +88,7 @@ def accuracy(
     """
     with evaluating(model):
         chunks = zip(x.split(batch_size), y.split(batch_size), strict=True)
-        correct = sum(
-            int((model(images).argmax(dim=1) == labels).sum())
-            for images, labels in chunks
-        )
+        correct = sum(int((model(images).argmax(dim=1) == labels).sum()) for images, labels in chunks)
     return correct / len(y)
 
 
@@ -153,13 +137,11 @@ def train(
         If steps or look_every is not positive, or the batch size does not fit the data.
     """
     if steps < 1 or look_every < 1:
-        raise ValueError(
-            f"expected positive steps and look_every (got {steps} and {look_every})"
-        )
+        found = f"{steps} and {look_every}"
+        raise ValueError(f"expected positive steps and look_every (got {found})")
     images, labels = train_set
-    batches = minibatches(
-        len(images), batch_size, torch.Generator().manual_seed(seed)
-    )
+    generator = torch.Generator().manual_seed(seed)
+    batches = minibatches(len(images), batch_size, generator)
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
     losses, looks = [], {0: look(model, test_set, probe)}
 

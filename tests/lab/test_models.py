@@ -116,7 +116,7 @@ def test_a_network_without_hidden_layers_is_a_linear_map():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"std": 0.0}, "positive standard deviation"), ({"widths": (784,)}, "at least an input and an output")],
+    [({"std": 0.0}, "a positive std"), ({"widths": (784,)}, "an input and an output")],
     ids=str,
 )
 def test_arguments_that_make_no_network_are_refused(arguments, message):
