@@ -63,8 +63,8 @@ class PaperNetwork(nn.Module):
         if std <= 0:
             raise ValueError(f"expected a positive std (got {std})")
         if len(widths) < 2:
-            found = tuple(widths)
-            raise ValueError(f"expected widths of an input and an output (got {found})")
+            found = f"(got {tuple(widths)})"
+            raise ValueError(f"expected widths of an input and an output {found}")
         generator = torch.Generator().manual_seed(seed)
 
         def linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
