@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bnlib.layers import BatchStatistics, pooled
+from bnlib.layers import pooled
+from bnlib.reference import Statistics
 
 from .models import PaperNetwork
 from .training import minibatches
@@ -359,13 +360,13 @@ class Together:
         chunks = images.split(batch) if batch > 0 else ()
         if not len(images) or not chunks or min(map(len, chunks)) < 2:
             raise ValueError(f"expected batches of at least two images (got {len(images)} by {batch})")
-        seen: list[list[BatchStatistics]] = [[] for _ in self.gammas]
+        seen: list[list[Statistics]] = [[] for _ in self.gammas]
 
         def normalize(k: int, x: Tensor) -> Tensor:
             mean = x.mean(dim=1, keepdim=True)
             centered = x - mean
             var = torch.mul(centered, centered).mean(dim=1, keepdim=True)
-            seen[k].append(BatchStatistics(mean.flatten(), var.flatten(), x.shape[1]))  # a channel a run
+            seen[k].append(Statistics(mean.flatten(), var.flatten(), x.shape[1]))  # a channel a run
             return torch.addcmul(self.betas[k], self.gammas[k], centered / torch.sqrt(var + self.shape.eps))
 
         for chunk in chunks:
