@@ -128,9 +128,7 @@ class BatchNorm(nn.Module):
         """Normalize, scale and shift: (N, C, *spatial) to the same shape."""
         self.check_input(x)
         mean, var = map(at_least_float32, self.statistics(x))  # (C,), (C,)
-        y = normalize(
-            at_least_float32(x), mean, var, self.eps
-        )  # (N, C, *spatial)
+        y = normalize(at_least_float32(x), mean, var, self.eps)
         weight, bias = self.weight, self.bias
         if weight is not None or bias is not None:
             weight = torch.ones_like(bias) if weight is None else weight  # (C,)
@@ -151,11 +149,8 @@ class BatchNorm(nn.Module):
         if self.eps == 0:
             raise ValueError("expected eps > 0 with batch statistics (got 0)")
         # as in torch.nn, both may be changed after construction
-        if (
-            self.training
-            and self.track_running_stats
-            and self.running_mean is not None
-        ):
+        tracking = self.track_running_stats and self.running_mean is not None
+        if self.training and tracking:
             if m > 0:
                 self.keep(mean, var * (m / (m - 1)))
             else:
@@ -192,12 +187,8 @@ class BatchNorm(nn.Module):
         elif x.dim() not in self.dimensions:
             expected = " or ".join(f"{d}D" for d in self.dimensions)
             raise ValueError(f"expected {expected} input (got {x.dim()}D input)")
-        own = [
-            *self.parameters(recurse=False),
-            self.running_mean,
-            self.running_var,
-        ]
-        own = [v for v in own if v is not None]
+        tensors = self.weight, self.bias, self.running_mean, self.running_var
+        own = [v for v in tensors if v is not None]
         # as in torch.nn the tensors count: pruning may leave num_features alone
         for channels in [len(v) for v in own] or [self.num_features]:
             if x.shape[1] != channels:

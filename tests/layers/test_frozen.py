@@ -30,13 +30,6 @@ norms = pytest.mark.parametrize(
 )
 
 
-def assert_same_state(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    assert list(a) == list(b)
-    for name in b:
-        torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, equal_nan=True)
-
-
 @pytest.fixture
 def model(unlike_new):
     """Ours and torch.nn's, one nested, each off its initial values."""
@@ -51,7 +44,9 @@ def images(generator):
 
 @modes
 @pytest.mark.parametrize("affine", [True, False])
-def test_it_does_in_both_modes_what_torch_does_at_inference(x, dy, unlike_new, agree, mode, affine):
+def test_it_does_in_both_modes_what_torch_does_at_inference(
+    x, dy, unlike_new, agree, mode, affine, same_state
+):
     frozen = FrozenBatchNorm(3, affine=affine, dtype=x.dtype).train(mode)
     theirs = THEIRS[x.ndim](3, affine=affine, dtype=x.dtype).eval()
     theirs.load_state_dict(unlike_new(frozen).state_dict())
@@ -62,7 +57,7 @@ def test_it_does_in_both_modes_what_torch_does_at_inference(x, dy, unlike_new, a
     agree(x.grad, x_theirs.grad, times=50)
     for p, p_theirs in zip(frozen.parameters(), theirs.parameters(), strict=True):
         agree(p.grad, p_theirs.grad, times=50)
-    assert_same_state(frozen, theirs)
+    same_state(frozen, theirs)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64], ids=str, indirect=True)
@@ -86,12 +81,12 @@ def test_one_value_per_channel_is_enough_in_training(unlike_new):
 
 
 @modes
-def test_a_batch_with_nan_leaves_no_trace(x, unlike_new, mode):
+def test_a_batch_with_nan_leaves_no_trace(x, unlike_new, mode, same_state):
     norm = unlike_new(FrozenBatchNorm(3, dtype=x.dtype)).train(mode)
     before = copy.deepcopy(norm)
     x[0] = torch.nan
     norm(x)
-    assert_same_state(norm, before)
+    same_state(norm, before)
 
 
 def test_a_frozen_model_that_trains_does_what_torch_does_with_its_norms_in_eval_mode(model, images):
@@ -109,20 +104,20 @@ def test_a_frozen_model_that_trains_does_what_torch_does_with_its_norms_in_eval_
         torch.testing.assert_close(v, model.state_dict()[name], rtol=1e-12, atol=1e-12)
 
 
-def test_train_does_not_thaw_what_eval_mode_alone_would(model, images):
+def test_train_does_not_thaw_what_eval_mode_alone_would(model, images, same_state):
     eval_only, frozen = copy.deepcopy(model).eval(), freeze(model).eval()
     eval_only.train()(images), frozen.train()(images)
     assert eval_only[1].num_batches_tracked == 1
-    assert_same_state(frozen, model)
+    same_state(frozen, model)
 
 
 @norms
-def test_every_norm_is_replaced_by_one_with_its_state(norm, unlike_new):
+def test_every_norm_is_replaced_by_one_with_its_state(norm, unlike_new, same_state):
     module = unlike_new(norm(3, eps=1e-2, momentum=None))
     module.num_batches_tracked += 7
     frozen = freeze(nn.Sequential(module))[0]
     assert type(frozen) is FrozenBatchNorm
-    assert_same_state(frozen, module)
+    same_state(frozen, module)
     assert (frozen.num_features, frozen.eps, frozen.momentum, frozen.affine) == (3, 1e-2, None, True)
     assert frozen.state_dict()._metadata == nn.BatchNorm1d(3).state_dict()._metadata
 
@@ -140,28 +135,28 @@ def test_the_ranks_accepted_stay_the_same(norm, ndim):
         torch.testing.assert_close(freeze(module)(x), module(x))
 
 
-def test_the_argument_stays_as_it_is_and_shares_nothing(model, images):
+def test_the_argument_stays_as_it_is_and_shares_nothing(model, images, same_state):
     before = copy.deepcopy(model)
     frozen = freeze(model)
     with torch.no_grad():
         for v in frozen.state_dict().values():
             v.zero_()
-    assert_same_state(model, before)
+    same_state(model, before)
     assert [type(m) for m in model.modules()] == [type(m) for m in before.modules()]
     model(images)
     assert model[1].num_batches_tracked == 1
 
 
-def test_state_dicts_load_both_ways(model):
+def test_state_dicts_load_both_ways(model, same_state):
     frozen = freeze(model)
     other = copy.deepcopy(model)
     with torch.no_grad():
         for v in other.state_dict().values():
             v += 1
     frozen.load_state_dict(other.state_dict())
-    assert_same_state(frozen, other)
+    same_state(frozen, other)
     model.load_state_dict(frozen.state_dict())
-    assert_same_state(model, other)
+    same_state(model, other)
 
 
 def test_modes_and_requires_grad_stay_as_they_are(model):
@@ -193,11 +188,11 @@ def test_a_weight_shared_by_two_norms_stays_shared():
     assert frozen[0].weight is frozen[1].weight
 
 
-def test_a_norm_alone_freezes_and_again_and_copies(x, unlike_new):
+def test_a_norm_alone_freezes_and_again_and_copies(x, unlike_new, same_state):
     norm = unlike_new(BatchNorm(3, dtype=x.dtype)).eval()
     for frozen in (freeze(norm), freeze(freeze(norm)), copy.deepcopy(freeze(norm))):
         torch.testing.assert_close(frozen.train()(x), norm(x), rtol=0, atol=0)
-        assert_same_state(frozen, norm)
+        same_state(frozen, norm)
 
 
 def test_other_norms_and_models_without_any_stay():
