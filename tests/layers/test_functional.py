@@ -61,7 +61,9 @@ def test_the_three_steps_make_torchs_batch_norm_at_any_rank(x, gamma, beta, agre
 
 def test_statistics_are_the_mean_and_the_biased_variance_of_each_channel(x, agree):
     values = x.transpose(0, 1).flatten(1)
-    mean, var, _ = batch_statistics(x)
+    mean, var, count = batch_statistics(x)
+    assert type(batch_statistics(x)) is reference.Statistics
+    assert count == values.shape[1]
     agree(mean, values.mean(dim=1))
     agree(var, torch.diag(torch.cov(values, correction=0)))
 
