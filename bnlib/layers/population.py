@@ -152,7 +152,7 @@ def _measure(
 
     def look(norm, inputs, keywords):
         x = counted(norm, *inputs, **keywords)
-        if x.numel() > 0:
+        if x.numel():
             seen[norm].append(batch_statistics(at_least_float32(x)))
 
     before = [

@@ -122,6 +122,19 @@ def test_a_frozen_norm_is_held_as_it_is(x):
         torch.testing.assert_close(norm(x), x, rtol=1e-5, atol=0)
 
 
+def test_nothing_but_norms_is_held(x):
+    class Counting(nn.Sequential):
+        def forward(self, x):
+            self.count += 1
+            return super().forward(x)
+
+    model = Counting(BatchNorm1d(4).double())
+    model.register_buffer("count", torch.tensor(0))
+    with hold_statistics(model):
+        model(x)
+    assert (model.count, model[0].num_batches_tracked) == (1, 0)
+
+
 def test_an_error_inside_lets_go_again(x):
     model = nn.Sequential(nn.BatchNorm1d(4), BatchNorm1d(4, track_running_stats=False)).double()
     before = dict(model.named_buffers())
