@@ -59,12 +59,10 @@ def fold_pair(layer: nn.Module, norm: nn.Module) -> nn.Module:
         var = at_least_float32(norm.running_var)  # (C,)
         s = 1 / torch.sqrt(var + norm.eps)  # (C,)
         s = s if norm.weight is None else norm.weight * s
-        along_rows = s.reshape(
-            -1, *(1,) * (layer.weight.dim() - 1)
-        )  # (C, 1, ...)
+        rows = s.reshape(-1, *(1,) * (layer.weight.dim() - 1))  # (C, 1, ..., 1)
         bias = -s * mean if layer.bias is None else s * (layer.bias - mean)
         bias = bias if norm.bias is None else bias + norm.bias
-        folded.weight.copy_(along_rows * layer.weight)
+        folded.weight.copy_(rows * layer.weight)
         folded.bias = nn.Parameter(bias.to(layer.weight.dtype))
         folded.bias.requires_grad_(layer.weight.requires_grad)
     return folded

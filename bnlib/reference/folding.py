@@ -51,5 +51,5 @@ def fold_batch_norm(
                 f"expected {name} of shape ({channels},) (got {v.shape})"
             )
     s = gamma / np.sqrt(var + eps)  # (C,)
-    along_rows = s.reshape(-1, *(1,) * (weight.ndim - 1))  # (C, 1, ..., 1)
-    return along_rows * weight, s * (bias - mean) + beta
+    rows = s.reshape(-1, *(1,) * (weight.ndim - 1))  # (C, 1, ..., 1)
+    return rows * weight, s * (bias - mean) + beta

@@ -23,7 +23,7 @@ with warnings.catch_warnings():  # torch's own test suite warns of its own
     warnings.simplefilter("ignore")
     from torch.testing._internal.common_modules import module_db
 
-THEIRS = {nn.BatchNorm1d: 2, nn.BatchNorm2d: 4, nn.BatchNorm3d: 5}  # and a rank that each takes
+RANKS = {nn.BatchNorm1d: 2, nn.BatchNorm2d: 4, nn.BatchNorm3d: 5}  # one that each takes
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2 * 2**-7, torch.float16: 2 * 2**-10}
 
 modes = pytest.mark.parametrize("mode", [True, False], ids=["training", "inference"])
@@ -85,11 +85,11 @@ def similar_state(ours, theirs, dtype):
 
 def torchs_inputs():
     for info in module_db:
-        if info.module_cls in THEIRS:
+        if info.module_cls in RANKS:
             make = partial(info.module_inputs_func, info, device="cpu", requires_grad=False, training=True)
             for i, case in enumerate(make(dtype=torch.float64)):
                 name = f"{info.module_cls.__name__}-{case.desc or i}"
-                yield pytest.param(THEIRS[info.module_cls], make, i, id=name)
+                yield pytest.param(RANKS[info.module_cls], make, i, id=name)
 
 
 @pytest.mark.parametrize(("rank", "make", "i"), list(torchs_inputs()))
@@ -105,7 +105,7 @@ def test_torchs_own_inputs_give_torchs_own_results(twins, rank, make, i, mode, d
         same_step(ours, theirs, batch)
 
 
-@pytest.mark.parametrize("theirs", THEIRS, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("theirs", RANKS, ids=lambda c: c.__name__)
 def test_what_torch_tests_to_be_an_error_is_the_same_error(pair, theirs):
     info = next(info for info in module_db if info.module_cls is theirs)
     make = info.module_error_inputs_func
@@ -114,7 +114,7 @@ def test_what_torch_tests_to_be_an_error_is_the_same_error(pair, theirs):
     for case in cases:
         wrong = case.module_error_input
         arguments = wrong.constructor_input
-        norm, _ = pair(THEIRS[theirs], *arguments.args, **arguments.kwargs, dtype=torch.float64)
+        norm, _ = pair(RANKS[theirs], *arguments.args, **arguments.kwargs, dtype=torch.float64)
         with pytest.raises(case.error_type, match="eps"):
             norm(*wrong.forward_input.args)
         assert norm.num_batches_tracked == 0
