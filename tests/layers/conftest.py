@@ -85,6 +85,30 @@ def dy(generator, x):
     return torch.randn(x.shape, generator=generator, dtype=x.dtype)
 
 
+@pytest.fixture
+def train_alike(generator, agree, same_state, tolerance):
+    """Assert that one step is the same through two norms: output, gradients, and what they are left as.
+
+    A norm that takes more than x gets it as keywords; `view` takes from a batch what the other norm is given.
+    """
+
+    def check(ours, theirs, batch, view=lambda v: v, **keywords):
+        x, x_theirs = batch.clone().requires_grad_(), batch.clone().requires_grad_()
+        dy = torch.randn(batch.shape, generator=generator, dtype=batch.dtype)
+        y, y_theirs = ours(x, **keywords), theirs(view(x_theirs))
+        agree(view(y), y_theirs, times=10)
+        y.backward(dy), y_theirs.backward(view(dy))
+        agree(x.grad, x_theirs.grad, times=50)
+        for p, p_theirs in zip(ours.parameters(), theirs.parameters(), strict=True):
+            agree(p.grad, p_theirs.grad, times=50)
+            for q in (p, p_theirs):
+                q.data -= 0.1 * q.grad
+                q.grad = None
+        same_state(ours, theirs, 50 * tolerance)
+
+    return check
+
+
 @pytest.fixture(scope="session")
 def unlike_new():
     """Give a norm parameters and running statistics that differ from channel to channel."""

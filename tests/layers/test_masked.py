@@ -1,6 +1,7 @@
 """Masked: batch norm of the valid positions, as torch.nn does it once they are put one after another."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -46,24 +47,14 @@ def concatenated(x, mask):
 @arguments
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
 def test_it_is_torchs_batch_norm_of_the_valid_positions_one_after_another(
-    new_batch, mask, generator, unlike_new, agree, arguments, same_state, tolerance
+    new_batch, mask, twins, train_alike, arguments
 ):
-    ours = unlike_new(MaskedBatchNorm(3, **arguments, dtype=new_batch().dtype))
-    theirs = nn.BatchNorm1d(3, **arguments, dtype=new_batch().dtype)
-    theirs.load_state_dict(ours.state_dict())
-    for i in range(4):
-        if i == 3:
-            ours.eval(), theirs.eval()
-        x = new_batch().requires_grad_()
-        x_theirs = x.detach().clone().requires_grad_()
-        dy = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-        y, y_theirs = ours(x, mask), theirs(concatenated(x_theirs, mask))
-        agree(concatenated(y, mask), y_theirs, times=10)
-        y.backward(dy), y_theirs.backward(concatenated(dy, mask))
-        agree(x.grad, x_theirs.grad, times=50)
-        for p, p_theirs in zip(ours.parameters(), theirs.parameters(), strict=True):
-            agree(p.grad, p_theirs.grad, times=50)
-        same_state(ours, theirs, 50 * tolerance)
+    _, theirs = twins(3, 3, **arguments, dtype=new_batch().dtype)
+    ours = MaskedBatchNorm(3, **arguments, dtype=new_batch().dtype)
+    ours.load_state_dict(theirs.state_dict())
+    for mode in (True, True, True, False):
+        valid = partial(concatenated, mask=mask)
+        train_alike(ours.train(mode), theirs.train(mode), new_batch(), view=valid, mask=mask)
 
 
 @double
