@@ -34,10 +34,9 @@ def only_normalizes(norm: nn.Module) -> bool:
 
 def keeps_statistics(module: nn.Module) -> bool:
     """Whether a module is a batch norm with running statistics, not frozen."""
-    frozen = isinstance(module, FrozenBatchNorm)
-    return (
-        is_batch_norm(module) and not frozen and module.running_mean is not None
-    )
+    if not is_batch_norm(module) or isinstance(module, FrozenBatchNorm):
+        return False
+    return module.running_mean is not None
 
 
 def may_move_buffers(module: nn.Module) -> bool:
