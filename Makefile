@@ -53,7 +53,10 @@ frameworks: $(FRAMEWORKS) ## install the other frameworks too, and run what comp
 
 mutants: $(INSTALLED) ## change the code in 1,800 small ways and list what no test notices, in a quarter of an hour
 	$(BIN)/python -m pip install --disable-pip-version-check mutmut==3.8.1
-	$(BIN)/python tools/mutants.py
+	$(BIN)/mutmut run --max-children 1
+	@echo "What became of the mutants of each module, then the survivors; look at one with: $(BIN)/mutmut show NAME"
+	@$(BIN)/mutmut results --all true | sed 's/\.x.*: / /' | sort | uniq -c
+	@$(BIN)/mutmut results
 
 NOTEBOOKS ?=
 run: $(INSTALLED) ## execute every notebook again, in place (one: make run NOTEBOOKS=book/algorithm.ipynb)

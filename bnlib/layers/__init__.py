@@ -1,11 +1,13 @@
-"""PyTorch: functions, the derived backward, drop-in modules, folding and population statistics."""
+"""PyTorch: functions, the derived backward, drop-in modules, their uses."""
 
 from .batch_norm import *
 from .checkpointing import *
 from .folding import *
+from .freezing import *
 from .frozen import *
 from .functional import *
 from .guarded import *
 from .handmade import *
+from .kinds import *
 from .masked import *
 from .population import *

@@ -1,19 +1,22 @@
-"""The layer: parameters, running statistics and two modes around the functions."""
-
-import math
+"""The layer: parameters, running statistics and modes around the functions."""
 
 import torch
 from torch import Tensor, nn
 
 from bnlib.reference.statistics import update_running
 
-from .functional import at_least_float32, batch_statistics, normalize, scale_and_shift
+from .functional import (
+    at_least_float32,
+    batch_statistics,
+    normalize,
+    scale_and_shift,
+)
 
 __all__ = ["BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 
 
 class BatchNorm(nn.Module):
-    """Batch normalization for input of any rank; a drop-in replacement of ``torch.nn``'s.
+    """Batch normalization for input of any rank; a drop-in for ``torch.nn``'s.
 
     Parameters
     ----------
@@ -22,47 +25,51 @@ class BatchNorm(nn.Module):
     eps : float
         Added to the variance.
     momentum : float or None
-        Weight of the new batch: running = (1 - momentum) running + momentum new. None: the plain
-        average over all batches since the last reset.
+        Weight of the new batch: running = (1 - momentum) running + momentum new.
+        None: the plain average over all batches since the last reset.
     affine : bool
-        Whether there are a `weight` (gamma) and a `bias` (beta) to learn, both (C,).
+        Whether there are a `weight` (gamma) and a `bias` (beta) to learn, both
+        (C,).
     track_running_stats : bool
-        Whether to keep `running_mean` and `running_var`, both (C,), and `num_batches_tracked`.
-        Without them, batch statistics serve at inference too.
-    device, dtype
-        Of the parameters and buffers.
+        Whether there are `running_mean` and `running_var`, both (C,), and
+        `num_batches_tracked`. Without them, batch statistics serve at inference
+        too.
     bias : bool
         Whether there is a `bias` beside the `weight`.
 
     Raises
     ------
     ValueError
-        On forward: if the input has the wrong number of dimensions, if eps is negative or, with batch
-        statistics, if eps is zero or a channel has a single value. The running statistics are then left
-        as they were.
+        On forward: if the input has the wrong number of dimensions, if eps is
+        negative or, with batch statistics, if eps is zero or a channel has a
+        single value. The running statistics are then left as they were.
     RuntimeError
-        On forward: if the input has another number of channels than the layer, or another dtype; a
-        float32 layer takes float16 and bfloat16 too.
+        On forward: if the input has another number of channels than the layer, or
+        another dtype; a float32 layer takes float16 and bfloat16 too.
     NotImplementedError
         On forward: if the input is not floating point.
 
     Notes
     -----
-    Source: Ioffe & Szegedy 2015, Algorithms 1 and 2. A batch is normalized by its biased variance;
-    what is kept for inference is the unbiased one. Sums and statistics are in float32 at least, and the
-    output in the input's dtype. An empty batch has no statistics: it is counted, and moves nothing.
+    Source: Ioffe & Szegedy 2015, Algorithms 1 and 2. A batch is normalized by its
+    biased variance; what is kept for inference is the unbiased one. Sums and
+    statistics are in float32 at least, and the output in the input's dtype. An
+    empty batch has no statistics: it is counted, and moves nothing.
 
-    It is made of elementary operations: its derivatives are right to every order, it keeps more for the
-    backward pass than torch.nn's fused kernel, and is slower. And it is no subclass of torch.nn's: what looks
-    for those by type does not see it, as ``torch.optim.swa_utils.update_bn`` (`recompute_statistics` sees
-    both), ``SyncBatchNorm.convert_sync_batchnorm`` and the tracer of ``torch.fx.symbolic_trace``.
+    It is made of elementary operations: its derivatives are right to every order,
+    it saves more for the backward pass than torch.nn's fused kernel, and is
+    slower. And it is no subclass of torch.nn's: what looks for those by type does
+    not see it, as ``torch.optim.swa_utils.update_bn`` (`recompute_statistics`
+    sees both), ``SyncBatchNorm.convert_sync_batchnorm`` and the tracer of
+    ``torch.fx.symbolic_trace``.
 
-    Under ``torch.func.vmap`` each example would move the same buffers, which torch refuses: use eval mode
-    or ``track_running_stats=False`` there.
+    Under ``torch.func.vmap`` each example would move the same buffers, which
+    torch refuses: use eval mode or ``track_running_stats=False`` there.
     """
 
     _version = 2  # torch.nn's: the state dict has num_batches_tracked
-    dimensions: tuple[int, ...] | None = None  # how many an input may have; None: two or more
+    # how many dimensions an input may have; None: two or more
+    dimensions: tuple[int, ...] | None = None
 
     def __init__(
         self,
@@ -86,11 +93,19 @@ class BatchNorm(nn.Module):
         def empty():
             return torch.empty(num_features, device=device, dtype=dtype)
 
-        self.register_parameter("weight", nn.Parameter(empty()) if affine else None)
-        self.register_parameter("bias", nn.Parameter(empty()) if affine and bias else None)
-        self.register_buffer("running_mean", empty() if track_running_stats else None)
-        self.register_buffer("running_var", empty() if track_running_stats else None)
-        count = torch.tensor(0, dtype=torch.long, device=device) if track_running_stats else None
+        self.register_parameter(
+            "weight", nn.Parameter(empty()) if affine else None
+        )
+        self.register_parameter(
+            "bias", nn.Parameter(empty()) if affine and bias else None
+        )
+        self.register_buffer(
+            "running_mean", empty() if track_running_stats else None
+        )
+        self.register_buffer(
+            "running_var", empty() if track_running_stats else None
+        )
+        count = torch.tensor(0, device=device) if track_running_stats else None
         self.register_buffer("num_batches_tracked", count)
         self.reset_parameters()
 
@@ -112,81 +127,103 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize, scale and shift: (N, C, *spatial) to the same shape."""
         self.check_input(x)
-        mean, var = map(at_least_float32, self.statistics(x))
+        mean, var = map(at_least_float32, self.statistics(x))  # (C,), (C,)
         y = normalize(at_least_float32(x), mean, var, self.eps)
         weight, bias = self.weight, self.bias
         if weight is not None or bias is not None:
-            weight = torch.ones_like(bias) if weight is None else weight
-            bias = torch.zeros_like(weight) if bias is None else bias
+            weight = torch.ones_like(bias) if weight is None else weight  # (C,)
+            bias = torch.zeros_like(weight) if bias is None else bias  # (C,)
             y = scale_and_shift(y, weight, bias)
         return y.to(x.dtype)
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean and variance (C,) to normalize with: the batch's, kept for later, or the kept ones."""
+        """Mean and variance (C,) to normalize with: the batch's or the kept."""
         if not self.training and self.running_mean is not None:
             return self.running_mean, self.running_var
-        count = math.prod((x.shape[0], *x.shape[2:]))  # m, the values pooled per channel
-        if count == 1:
+        mean, var, m = batch_statistics(at_least_float32(x))  # (C,), (C,), int
+        if m == 1:
             raise ValueError(
-                f"Expected more than 1 value per channel when training, got input size {x.size()}"
+                "Expected more than 1 value per channel when training, "
+                f"got input size {x.size()}"
             )
         if self.eps == 0:
             raise ValueError("expected eps > 0 with batch statistics (got 0)")
-        mean, var = batch_statistics(at_least_float32(x))
         # as in torch.nn, both may be changed after construction
-        if self.training and self.track_running_stats and self.running_mean is not None:
-            if count > 0:
-                self.keep(mean.detach(), var.detach() * (count / (count - 1)))
+        tracking = self.track_running_stats and self.running_mean is not None
+        if self.training and tracking:
+            if m > 0:
+                self.keep(mean, var * (m / (m - 1)))
             else:
                 self.num_batches_tracked += 1
         return mean, var
 
-    @torch.no_grad()
     def keep(self, mean: Tensor, unbiased_var: Tensor) -> None:
-        """Move the running statistics towards those of one more batch, both (C,)."""
+        """Move the running statistics towards those of a new batch, both (C,)."""
         self.num_batches_tracked += 1
         momentum = self.momentum
         if momentum is None:
             # in the statistics' dtype: a quotient of integers would be float32
             momentum = 1 / self.num_batches_tracked.to(mean.dtype)
-        self.running_mean.copy_(update_running(self.running_mean, mean, momentum))
-        self.running_var.copy_(update_running(self.running_var, unbiased_var, momentum))
+        mean = update_running(self.running_mean, mean.detach(), momentum)
+        var = update_running(self.running_var, unbiased_var.detach(), momentum)
+        self.running_mean.copy_(mean)
+        self.running_var.copy_(var)
+
+    def counted(self, x: Tensor) -> Tensor:
+        """The values that x adds to a population, channels second: all of them.
+
+        A norm whose forward takes more than x, or skips some of it, overrides
+        this.
+        """
+        return x
 
     def check_input(self, x: Tensor) -> None:
         """Refuse, before anything moves, what the layer cannot normalize."""
         if self.dimensions is None:
             if x.dim() < 2:
-                raise ValueError(f"expected at least 2D input (got {x.dim()}D input)")
+                raise ValueError(
+                    f"expected at least 2D input (got {x.dim()}D input)"
+                )
         elif x.dim() not in self.dimensions:
             expected = " or ".join(f"{d}D" for d in self.dimensions)
             raise ValueError(f"expected {expected} input (got {x.dim()}D input)")
-        own = [*self.parameters(recurse=False), self.running_mean, self.running_var]
-        own = [v for v in own if v is not None]
-        # as in torch.nn the tensors count: who prunes channels may leave num_features as it was
+        tensors = self.weight, self.bias, self.running_mean, self.running_var
+        own = [v for v in tensors if v is not None]
+        # as in torch.nn the tensors count: pruning may leave num_features alone
         for channels in [len(v) for v in own] or [self.num_features]:
             if x.shape[1] != channels:
-                raise RuntimeError(f"expected {channels} channels (got {x.shape[1]})")
+                raise RuntimeError(
+                    f"expected {channels} channels (got {x.shape[1]})"
+                )
         if not x.is_floating_point():
-            raise NotImplementedError(f"expected floating-point input (got {x.dtype})")
+            raise NotImplementedError(
+                f"expected floating-point input (got {x.dtype})"
+            )
         accepted = x.dtype, torch.promote_types(x.dtype, torch.float32)
         for v in own:
             if v.dtype not in accepted:
-                raise RuntimeError(f"expected {v.dtype} input, as the layer is (got {x.dtype})")
+                raise RuntimeError(
+                    f"expected {v.dtype} input, as the layer is (got {x.dtype})"
+                )
         if self.eps < 0:
             raise ValueError(f"expected eps >= 0 (got {self.eps})")
 
     def extra_repr(self) -> str:
         """The constructor's arguments."""
         return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
+            f"affine={self.affine}, bias={self.bias is not None}, "
+            f"track_running_stats={self.track_running_stats}"
         )
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args) -> None:
-        # Before version 2 torch.nn counted no batches; as torch.nn does, go on with the count that is here.
-        version = local_metadata.get("version")
+    def _load_from_state_dict(
+        self, state_dict, prefix, local_metadata, *args
+    ) -> None:
+        # Before version 2 torch.nn counted no batches: as it does, go on with the
+        # count that is here.
+        old = (local_metadata.get("version") or 1) < 2
         key = prefix + "num_batches_tracked"
-        if (version is None or version < 2) and self.track_running_stats and key not in state_dict:
+        if old and self.track_running_stats and key not in state_dict:
             count = self.num_batches_tracked
             state_dict[key] = torch.tensor(0) if count.is_meta else count
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)

@@ -1,4 +1,4 @@
-"""Folding: at inference a batch norm disappears into the linear or convolution layer before it."""
+"""Folding: at inference a batch norm disappears into the layer before it."""
 
 import copy
 from collections import Counter
@@ -7,89 +7,120 @@ import torch
 from torch import nn
 from torch.fx import Tracer
 
-from .batch_norm import BatchNorm
-from .frozen import only_normalizes
 from .functional import at_least_float32
+from .kinds import is_batch_norm, only_normalizes
 
 __all__ = ["fold_model", "fold_pair"]
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-NORMS = (BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-@torch.no_grad()
 def fold_pair(layer: nn.Module, norm: nn.Module) -> nn.Module:
-    """One layer that does what a layer and the batch norm after it do at inference.
+    """One layer that does what a layer and the batch norm after it do in eval.
 
     Parameters
     ----------
     layer : Linear, Conv1d, Conv2d or Conv3d
-    norm : BatchNorm, ours or torch.nn's
-        In eval mode, with running statistics, applied straight to the layer's output. For a Linear
-        the channels are its outputs, so its input is (N, inputs).
+    norm : batch norm, ours or torch.nn's
+        In eval mode, with running statistics, applied straight to the layer's
+        output. For a Linear the channels are its outputs, so its input is (N,
+        inputs).
 
     Returns
     -------
     nn.Module
-        A new layer of the same type, with a bias; both arguments stay as they are.
+        A new layer of the same type, with a bias; both arguments stay as they
+        are.
 
     Raises
     ------
     TypeError
-        If either is of another type, or the norm of a class that does more than normalize.
+        If either is of another type, or the norm of a class that does more than
+        normalize.
     ValueError
-        If the norm is in training mode, keeps no running statistics, or has other channels than the layer
-        has outputs; or if a forward hook is on either.
+        If the norm is in training mode, has no running statistics, or has other
+        channels than the layer has outputs; or if a forward hook is on either.
 
     Notes
     -----
     Source: Ioffe & Szegedy 2015, Algorithm 2, line 11, put into Wu + b.
     """
-    if type(layer) not in LAYERS:  # a subclass may compute something else, or its weight from others
-        raise TypeError(f"expected a Linear or Conv layer to fold into (got {type(layer).__name__})")
-    if not isinstance(norm, NORMS):
-        raise TypeError(f"expected a batch norm to fold (got {type(norm).__name__})")
-    if not only_normalizes(norm):
-        raise TypeError(f"expected a batch norm that does nothing else (got {type(norm).__name__})")
-    if _hooked(layer) or _hooked(norm):
-        raise ValueError("expected a layer and a batch norm without hooks (got some): they are not folded")
+    obstacle = _obstacle(layer, norm)
+    if obstacle is not None:
+        raise obstacle
     if norm.training:
-        raise ValueError("expected a batch norm in eval mode (got training mode): call eval() first")
-    if norm.running_mean is None:
-        raise ValueError("expected a batch norm with running statistics (got track_running_stats=False)")
-    if len(norm.running_mean) != len(layer.weight):
         raise ValueError(
-            f"expected {len(layer.weight)} channels, one per output (got {len(norm.running_mean)})"
+            "expected a batch norm in eval mode (got training mode): "
+            "call eval() first"
         )
-    folded = copy.deepcopy(layer)
-    mean, var = at_least_float32(norm.running_mean), at_least_float32(norm.running_var)
-    s = 1 / torch.sqrt(var + norm.eps)
-    s = s if norm.weight is None else norm.weight * s
-    bias = -s * mean if layer.bias is None else s * (layer.bias - mean)
-    bias = bias if norm.bias is None else bias + norm.bias
-    folded.weight.copy_(layer.weight * s.reshape(-1, *(1,) * (layer.weight.dim() - 1)))
-    folded.bias = nn.Parameter(bias.to(layer.weight.dtype), requires_grad=layer.weight.requires_grad)
+    with torch.no_grad():
+        folded = copy.deepcopy(layer)
+        mean = at_least_float32(norm.running_mean)  # (C,)
+        var = at_least_float32(norm.running_var)  # (C,)
+        s = 1 / torch.sqrt(var + norm.eps)  # (C,)
+        s = s if norm.weight is None else norm.weight * s
+        rows = s.reshape(-1, *(1,) * (layer.weight.dim() - 1))  # (C, 1, ..., 1)
+        bias = -s * mean if layer.bias is None else s * (layer.bias - mean)
+        bias = bias if norm.bias is None else bias + norm.bias
+        folded.weight.copy_(rows * layer.weight)
+        folded.bias = nn.Parameter(bias.to(layer.weight.dtype))
+        folded.bias.requires_grad_(layer.weight.requires_grad)
     return folded
+
+
+def _obstacle(layer: nn.Module, norm: nn.Module) -> Exception | None:
+    """Why a pair would not fold, even in eval mode."""
+    # a subclass may compute something else, or its weight from others
+    if type(layer) not in LAYERS:
+        kind = type(layer).__name__
+        return TypeError(
+            f"expected a Linear or Conv layer to fold into (got {kind})"
+        )
+    kind = type(norm).__name__
+    if not is_batch_norm(norm):
+        return TypeError(f"expected a batch norm to fold (got {kind})")
+    if not only_normalizes(norm):
+        return TypeError(
+            f"expected a batch norm that does nothing else (got {kind})"
+        )
+    if _hooked(layer) or _hooked(norm):
+        return ValueError(
+            "expected a layer and a batch norm without hooks (got some): "
+            "they are not folded"
+        )
+    if norm.running_mean is None:
+        return ValueError(
+            "expected a batch norm with running statistics "
+            "(got track_running_stats=False)"
+        )
+    outputs, channels = len(layer.weight), len(norm.running_mean)
+    if channels != outputs:
+        return ValueError(
+            f"expected {outputs} channels, one per output (got {channels})"
+        )
+    return None
 
 
 def fold_model(model: nn.Module) -> nn.Module:
     """Fold every batch norm that directly follows a linear or convolution layer.
 
-    The data flow is read by tracing, not from the order of the children: a pair is folded only if the
-    layer's output goes to the batch norm and nowhere else, each of the two is called once and has no
-    hooks, and the forward does not reach into their parameters.
+    The data flow is read by tracing, not from the order of the children: a pair
+    is folded only if the layer's output goes to the batch norm and nowhere else,
+    each of the two is called once and has no hooks, and the forward does not
+    reach into their parameters.
 
     Parameters
     ----------
     model : nn.Module
-        In eval mode. Its forward must not branch on the data, and a Linear before a batch norm must
-        get (N, inputs), as in `fold_pair`: tracing sees no shapes.
+        In eval mode. Its forward must not branch on the data, and a Linear before
+        a batch norm must get (N, inputs), as in `fold_pair`: tracing sees no
+        shapes.
 
     Returns
     -------
     nn.Module
-        A copy, of the same class, with folded layers and an `nn.Identity` in place of each folded
-        norm. Other norms stay. The argument stays as it is.
+        A copy, of the same class, with folded layers and an `nn.Identity` in
+        place of each folded norm. Other norms stay. The argument stays as it is.
 
     Raises
     ------
@@ -97,17 +128,20 @@ def fold_model(model: nn.Module) -> nn.Module:
         If the model is in training mode, or cannot be traced.
     """
     if model.training:
-        raise ValueError("expected a model in eval mode (got training mode): call eval() first")
+        raise ValueError(
+            "expected a model in eval mode (got training mode): call eval() first"
+        )
     folded = copy.deepcopy(model)
     for layer_name, norm_name in _pairs(folded):
-        layer, norm = folded.get_submodule(layer_name), folded.get_submodule(norm_name)
+        layer = folded.get_submodule(layer_name)
+        norm = folded.get_submodule(norm_name)
         _replace(folded, layer, fold_pair(layer, norm))
         _replace(folded, norm, nn.Identity().eval())
     return folded
 
 
 def _hooked(module: nn.Module) -> bool:
-    """Whether a hook may change what goes in or out, or the weight, as those of torch.nn.utils.prune do."""
+    """Whether a hook may change input, output or, as prune's do, the weight."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
@@ -120,7 +154,9 @@ def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
 
 class _Tracer(Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, NORMS) or super().is_leaf_module(m, module_qualified_name)
+        return is_batch_norm(m) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 def _pairs(model: nn.Module) -> list[tuple[str, str]]:
@@ -128,25 +164,25 @@ def _pairs(model: nn.Module) -> list[tuple[str, str]]:
     try:
         graph = _Tracer().trace(model)
     except Exception as error:
-        raise ValueError(f"expected a model whose data flow can be traced (got {error})") from error
-    calls = [node for node in graph.nodes if node.op == "call_module"]
+        raise ValueError(
+            f"expected a model whose data flow can be traced (got {error})"
+        ) from error
+    nodes = graph.nodes
+    calls = [node for node in nodes if node.op == "call_module"]
     times = Counter(node.target for node in calls)
-    reached_into = {node.target.rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    reached_into = {
+        n.target.rpartition(".")[0] for n in nodes if n.op == "get_attr"
+    }
     pairs = []
     for node in calls:
-        # called with its input and nothing else; a masked norm, say, is another function
+        # called with its input alone; a masked norm is another function
         before = node.args[0] if len(node.args) == 1 and not node.kwargs else None
-        if before not in calls or len(before.users) > 1 or times[node.target] + times[before.target] > 2:
+        if before not in calls or len(before.users) > 1:
             continue
-        layer, norm = model.get_submodule(before.target), model.get_submodule(node.target)
-        if (
-            type(layer) in LAYERS
-            and isinstance(norm, NORMS)
-            and only_normalizes(norm)
-            and not (_hooked(layer) or _hooked(norm))
-            and norm.running_mean is not None
-            and len(norm.running_mean) == len(layer.weight)
-            and not reached_into & {before.target, node.target}
-        ):
-            pairs.append((before.target, node.target))
+        names = before.target, node.target
+        once = times[before.target] + times[node.target] == 2
+        if once and not reached_into.intersection(names):
+            layer, norm = map(model.get_submodule, names)
+            if _obstacle(layer, norm) is None:
+                pairs.append(names)
     return pairs

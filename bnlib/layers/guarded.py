@@ -1,69 +1,73 @@
-"""A guard before the running statistics: one bad batch must not spoil them for ever."""
+"""A guard before the running statistics: no bad batch may spoil them for ever."""
 
 import torch
 from torch import Tensor
 
 from .batch_norm import BatchNorm
+from .functional import at_least_float32, batch_statistics
 
 __all__ = ["GuardedBatchNorm", "SkippingBatchNorm"]
 
 
 class GuardedBatchNorm(BatchNorm):
-    """A `BatchNorm` whose running statistics only finite batches can move; others raise an error.
+    """A `BatchNorm` whose running statistics only finite batches can move.
 
-    A moving average never forgets a NaN, or an infinity: (1 - momentum) nan + momentum new is nan. The
-    guard looks at the batch's mean and variance, which are finite only if every value is. It also refuses
-    finite values so large that either overflows. It guards the statistics only: at inference a bad batch
+    A moving average never forgets a NaN, or an infinity: (1 - momentum) nan +
+    momentum new is nan. The guard looks at the batch's mean and variance, which
+    are finite only if every value is. It also refuses finite values so large that
+    either overflows. It guards the statistics only: at inference a bad batch
     passes through.
 
-    To do something else than raise, override `refuse`, as `SkippingBatchNorm` does.
-
-    Parameters
-    ----------
-    num_features, eps, momentum, affine, track_running_stats, device, dtype
-        As in `BatchNorm`, whose state dict it has, and so torch.nn's.
+    To do something else than raise, override `refuse`, as `SkippingBatchNorm`
+    does. The parameters are those of `BatchNorm`, and so is the state dict.
 
     Raises
     ------
     ValueError
-        On forward, in training: if the batch's mean or variance is not finite; and as in `BatchNorm`. The
-        running statistics are then left as they were.
-    RuntimeError
-        On forward: if the input has another number of channels than `num_features`.
+        On forward, in training: if the batch's mean or variance is not finite;
+        and as in `BatchNorm`. The running statistics are then left as they were.
 
     Notes
     -----
-    The question is asked once a batch, and on an accelerator the answer has to be waited for; hence this
-    is no part of `BatchNorm`.
+    The question is asked once a batch, and on an accelerator the answer has to be
+    waited for; hence this is no part of `BatchNorm`.
     """
 
     def keep(self, mean: Tensor, unbiased_var: Tensor) -> None:
-        """Move the running statistics if that leaves them finite, else refuse; both (C,)."""
-        # as they would be stored: what float32 can hold may be infinite in a float16 buffer
-        new = torch.stack([mean.to(self.running_mean), unbiased_var.to(self.running_var)])  # (2, C)
-        finite = new.isfinite().all(dim=0)  # (C,)
+        """Move the running statistics if they stay finite, else refuse."""
+        finite = self.finite(mean, unbiased_var)  # (C,)
         if finite.all():
             super().keep(mean, unbiased_var)
         else:
             self.refuse(~finite)
 
+    def finite(self, mean: Tensor, var: Tensor) -> Tensor:
+        """Which channels' statistics are finite once they are stored, (C,)."""
+        # what float32 can hold may be infinite in a float16 buffer
+        stored = mean.to(self.running_mean), var.to(self.running_var)
+        return torch.stack(stored).isfinite().all(dim=0)
+
     def refuse(self, bad: Tensor) -> None:
         """Raise an error that names the bad channels; `bad` is (C,), bool."""
         channels = bad.nonzero().flatten().tolist()
-        raise ValueError(f"expected finite batch statistics (got NaN or infinity in channels {channels})")
+        raise ValueError(
+            "expected finite batch statistics "
+            f"(got NaN or infinity in channels {channels})"
+        )
 
 
 class SkippingBatchNorm(GuardedBatchNorm):
-    """A `GuardedBatchNorm` that raises nothing: a bad batch moves, and counts, nothing.
+    """A `GuardedBatchNorm` that raises nothing: a bad batch does not count.
 
-    It is still normalized by its own statistics, so its bad channels come out NaN, and so do the gradients:
-    the optimizer must skip that step too, as torch.amp.GradScaler does.
-
-    Parameters
-    ----------
-    num_features, eps, momentum, affine, track_running_stats, device, dtype
-        As in `BatchNorm`.
+    It is still normalized by its own statistics, so its bad channels come out
+    NaN, and so do the gradients: the optimizer must skip that step too, as
+    torch.amp.GradScaler does.
     """
 
     def refuse(self, bad: Tensor) -> None:
         """Leave the running statistics of every channel as they are."""
+
+    def counted(self, x: Tensor) -> Tensor:
+        """All of x, or none of it if its statistics are not finite."""
+        mean, var, _ = batch_statistics(at_least_float32(x))
+        return x if self.finite(mean, var).all() else x[:0]

@@ -1,4 +1,4 @@
-"""The derived backward pass as an autograd function: no automatic differentiation through the forward."""
+"""The derived backward pass as an autograd function."""
 
 import torch
 from torch import Tensor
@@ -9,53 +9,57 @@ __all__ = ["HandmadeBatchNorm", "handmade_batch_norm"]
 
 
 class HandmadeBatchNorm(torch.autograd.Function):
-    """Algorithm 1 with its backward in closed form; the backward can be differentiated again.
+    """Algorithm 1 with its backward in closed form, to be differentiated again.
 
     Notes
     -----
-    Source: Ioffe & Szegedy 2015, Algorithm 1 and the equations after it, simplified.
+    Source: Ioffe & Szegedy 2015, Algorithm 1 and the equations after it,
+    simplified.
     """
 
     @staticmethod
     def forward(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
-        """Normalize with the batch's statistics, scale and shift; shapes as in `handmade_batch_norm`."""
-        return scale_and_shift(normalize(x, *batch_statistics(x), eps), gamma, beta)
+        """Normalize with the batch's statistics, scale and shift."""
+        mean, var, _ = batch_statistics(x)  # (C,), (C,)
+        x_hat = normalize(x, mean, var, eps)  # (N, C, *spatial)
+        return scale_and_shift(x_hat, gamma, beta)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        """Keep the inputs."""
+        """Save the inputs."""
         x, gamma, _, ctx.eps = inputs
         ctx.save_for_backward(x, gamma)
 
     @staticmethod
     def backward(ctx, dy: Tensor):
-        """(dx, dgamma, dbeta) from dL/dy, as in ``bnlib.reference.batch_norm_backward``."""
+        """(dx, dgamma, dbeta) from dL/dy, as in the reference."""
         x, gamma = ctx.saved_tensors
         axes = (0, *range(2, x.ndim))
 
         def along(v):
             return v.reshape(1, -1, *(1,) * (x.ndim - 2))
 
-        # From x again, so that autograd can follow the statistics when it differentiates this backward.
-        mean, var = batch_statistics(x)
-        std = torch.sqrt(var + ctx.eps)
-        x_hat = (x - along(mean)) / along(std)
+        # From x again: so autograd can differentiate the statistics here too.
+        mean, var, m = batch_statistics(x)  # (C,), (C,), int
+        std = torch.sqrt(var + ctx.eps)  # (C,)
+        x_hat = (x - along(mean)) / along(std)  # (N, C, *spatial)
 
-        dgamma = torch.sum(dy * x_hat, dim=axes)
-        dbeta = torch.sum(dy, dim=axes)
-        m = x.numel() // x.shape[1]
-        dx = along(gamma / std) * (dy - along(dbeta / m) - x_hat * along(dgamma / m))
+        dgamma = torch.sum(dy * x_hat, dim=axes)  # (C,)
+        dbeta = torch.sum(dy, dim=axes)  # (C,)
+        scale = along(gamma / std)  # (1, C, 1, ..., 1)
+        dx = scale * (dy - along(dbeta / m) - x_hat * along(dgamma / m))
         return dx, dgamma, dbeta, None
 
 
-def handmade_batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float = 1e-5) -> Tensor:
-    """Batch normalization in training, with the gradient that was derived by hand.
+def handmade_batch_norm(
+    x: Tensor, gamma: Tensor, beta: Tensor, eps: float = 1e-5
+) -> Tensor:
+    """Batch normalization in training, with the gradient derived by hand.
 
     Parameters
     ----------
     x : (N, C, *spatial)
     gamma, beta : (C,)
-    eps : float
 
     Returns
     -------
@@ -67,7 +71,12 @@ def handmade_batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float = 1e-
         If x has fewer than two dimensions, or fewer than two values per channel.
     """
     if x.ndim < 2:
-        raise ValueError(f"expected input of shape (N, C, *spatial) (got {x.ndim}D input)")
+        raise ValueError(
+            f"expected input of shape (N, C, *spatial) (got {x.ndim}D input)"
+        )
     if x.numel() <= x.shape[1]:
-        raise ValueError(f"expected more than 1 value per channel when training (got input {tuple(x.shape)})")
+        raise ValueError(
+            "expected more than 1 value per channel when training "
+            f"(got input {tuple(x.shape)})"
+        )
     return HandmadeBatchNorm.apply(x, gamma, beta, eps)

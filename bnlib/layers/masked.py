@@ -9,26 +9,23 @@ __all__ = ["MaskedBatchNorm"]
 
 
 class MaskedBatchNorm(BatchNorm):
-    """A `BatchNorm` of the positions that a mask calls valid; the others come out zero.
+    """A `BatchNorm` of the positions that a mask calls valid; others become zero.
 
-    The valid positions are taken out, normalized as one batch of m = mask.sum() values per channel, and
-    put back. Whatever stands in the padding, NaN included, enters neither the output nor the statistics,
-    and its gradient is zero. With running statistics at inference, the mask only zeroes.
+    The valid positions are taken out, normalized as one batch of m = mask.sum()
+    values per channel, and put back. Whatever stands in the padding, NaN
+    included, enters neither the output nor the statistics, and its gradient is
+    zero. With running statistics at inference, the mask only zeroes.
 
-    Parameters
-    ----------
-    num_features, eps, momentum, affine, track_running_stats, device, dtype
-        As in `BatchNorm`, whose state dict it has, and so torch.nn's.
+    The parameters are those of `BatchNorm`, and so is the state dict.
 
     Raises
     ------
     TypeError
         On forward: if the mask is not boolean.
     ValueError
-        On forward: if the mask has the wrong shape, or with batch statistics a single position is valid;
-        and as in `BatchNorm`. The running statistics are then left as they were.
-    RuntimeError
-        On forward: if the input has another number of channels than `num_features`.
+        On forward: if the mask has the wrong shape, or with batch statistics a
+        single position is valid; and as in `BatchNorm`. The running statistics
+        are then left as they were.
 
     Notes
     -----
@@ -48,17 +45,20 @@ class MaskedBatchNorm(BatchNorm):
         -------
         Tensor of x's shape
         """
-        values = self.valid(x, mask)
-        y = torch.zeros_like(x)
+        values = self.counted(x, mask)  # (m, C)
+        y = torch.zeros_like(x)  # (N, C, *spatial)
         y.movedim(1, -1)[mask] = super().forward(values)
         return y
 
-    def valid(self, x: Tensor, mask: Tensor) -> Tensor:
-        """The values that the mask calls valid, as one batch (m, C); arguments as in `forward`."""
+    def counted(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The valid values as one batch (m, C); arguments as in `forward`."""
         self.check_input(x)
         expected = (x.shape[0], *x.shape[2:])
         if mask.dtype != torch.bool:
             raise TypeError(f"expected a mask of torch.bool (got {mask.dtype})")
         if mask.shape != expected:
-            raise ValueError(f"expected a mask of shape {expected} (got {tuple(mask.shape)})")
-        return x.movedim(1, -1)[mask]  # taken out, not multiplied by zero: 0 * nan is nan
+            raise ValueError(
+                f"expected a mask of shape {expected} (got {tuple(mask.shape)})"
+            )
+        # taken out, not multiplied by zero: 0 * nan is nan
+        return x.movedim(1, -1)[mask]

@@ -1,4 +1,4 @@
-"""NumPy: the mathematics of batch normalization, in pure functions that read like the equations."""
+"""NumPy: the mathematics, in pure functions that read like the equations."""
 
 from .axes import *
 from .backward import *

@@ -1,4 +1,4 @@
-"""Which axes a statistic pools, and how a vector of C numbers lines up with a batch."""
+"""Which axes a statistic pools, and how C numbers line up with a batch."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,16 +7,13 @@ __all__ = ["per_channel", "statistic_axes"]
 
 
 def statistic_axes(x: NDArray) -> tuple[int, ...]:
-    """Every axis but the channel's: one statistic per channel pools the batch and all positions.
+    """Every axis but the channel's: a statistic pools batch and positions.
+
+    ``(0,)`` for ``(N, C)``, ``(0, 2, 3)`` for ``(N, C, H, W)``.
 
     Parameters
     ----------
     x : (N, C, *spatial)
-
-    Returns
-    -------
-    tuple of int
-        ``(0,)`` for ``(N, C)``, ``(0, 2, 3)`` for ``(N, C, H, W)``.
 
     Raises
     ------
@@ -27,17 +24,20 @@ def statistic_axes(x: NDArray) -> tuple[int, ...]:
 
     Notes
     -----
-    Source: Ioffe & Szegedy 2015, section 3.2: a convolution pools m' = m p q values per feature map.
+    Source: Ioffe & Szegedy 2015, section 3.2: a convolution pools m' = m p q
+    values per feature map.
     """
     if x.ndim < 2:
-        raise ValueError(f"expected input of shape (N, C, *spatial) (got {x.ndim}D input)")
+        raise ValueError(
+            f"expected input of shape (N, C, *spatial) (got {x.ndim}D input)"
+        )
     if not np.issubdtype(x.dtype, np.floating):
         raise TypeError(f"expected a floating-point array (got {x.dtype})")
     return (0, *range(2, x.ndim))
 
 
 def per_channel(v: NDArray, x: NDArray) -> NDArray:
-    """A vector with one number per channel, shaped to broadcast along the channels of a batch.
+    """A view of a vector that broadcasts along the channels of a batch.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def per_channel(v: NDArray, x: NDArray) -> NDArray:
     Returns
     -------
     (1, C, 1, ..., 1)
-        A view of `v` with as many axes as `x`.
+        With as many axes as `x`.
 
     Raises
     ------
@@ -55,5 +55,8 @@ def per_channel(v: NDArray, x: NDArray) -> NDArray:
         If `v` does not hold exactly one number per channel of `x`.
     """
     if v.shape != (x.shape[1],):
-        raise ValueError(f"expected one value per channel, shape ({x.shape[1]},) (got {v.shape})")
+        raise ValueError(
+            f"expected one value per channel, shape ({x.shape[1]},) "
+            f"(got {v.shape})"
+        )
     return v.reshape(1, -1, *(1,) * (x.ndim - 2))

@@ -1,4 +1,4 @@
-"""The gradient of batch normalization: as the paper prints it, and in closed form."""
+"""The gradient of batch normalization: as the paper prints it, and closed."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Gradients(NamedTuple):
 
 
 def batch_norm_backward_stepwise(dy: NDArray, saved: Saved) -> Gradients:
-    """The backward pass line by line: each line is one application of the chain rule.
+    """The backward pass line by line: each line applies the chain rule once.
 
     Parameters
     ----------
@@ -36,10 +36,6 @@ def batch_norm_backward_stepwise(dy: NDArray, saved: Saved) -> Gradients:
     saved : Saved
         From `batch_norm_forward`.
 
-    Returns
-    -------
-    Gradients
-
     Raises
     ------
     ValueError
@@ -47,22 +43,29 @@ def batch_norm_backward_stepwise(dy: NDArray, saved: Saved) -> Gradients:
 
     Notes
     -----
-    Source: Ioffe & Szegedy 2015, section 3, the six displayed equations, in their order.
+    Source: Ioffe & Szegedy 2015, section 3: the six equations, in order.
     """
     axes, m, along = _prepare(dy, saved)
     centered, std = saved.centered, saved.std
 
-    dx_hat = dy * along(saved.gamma)
-    dvar = np.sum(dx_hat * centered, axis=axes) * (-1 / 2) * std**-3
-    dmean = np.sum(dx_hat, axis=axes) * (-1 / std) + dvar * np.sum(-2 * centered, axis=axes) / m
-    dx = dx_hat / along(std) + along(dvar) * 2 * centered / m + along(dmean) / m
-    dgamma = np.sum(dy * saved.x_hat, axis=axes)
-    dbeta = np.sum(dy, axis=axes)
+    dx_hat = dy * along(saved.gamma)  # (N, C, *spatial)
+    dvar = np.sum(dx_hat * centered, axis=axes) * (-1 / 2) * std**-3  # (C,)
+    dmean = (
+        np.sum(dx_hat, axis=axes) * (-1 / std)
+        + dvar * np.sum(-2 * centered, axis=axes) / m
+    )  # (C,)
+    dx = (
+        dx_hat / along(std) + along(dvar) * 2 * centered / m + along(dmean) / m
+    )  # (N, C, *spatial)
+    dgamma = np.sum(dy * saved.x_hat, axis=axes)  # (C,)
+    dbeta = np.sum(dy, axis=axes)  # (C,)
     return Gradients(dx, dgamma, dbeta)
 
 
 def batch_norm_backward(dy: NDArray, saved: Saved) -> Gradients:
-    """The backward pass in closed form: dy loses its mean and its component along x_hat.
+    """The backward pass closed: dy loses its mean and its part along x_hat.
+
+    dx = (gamma / std) (dy - mean(dy) - x_hat mean(dy x_hat)), per channel.
 
     Parameters
     ----------
@@ -71,11 +74,6 @@ def batch_norm_backward(dy: NDArray, saved: Saved) -> Gradients:
     saved : Saved
         From `batch_norm_forward`.
 
-    Returns
-    -------
-    Gradients
-        dx = (gamma / std) (dy - mean(dy) - x_hat mean(dy x_hat)), per channel.
-
     Raises
     ------
     ValueError
@@ -83,17 +81,25 @@ def batch_norm_backward(dy: NDArray, saved: Saved) -> Gradients:
 
     Notes
     -----
-    The paper's six equations, simplified. At eps = 0 the bracket is the orthogonal projection of dy off
-    the span of 1 and x_hat.
+    The paper's six equations, simplified. At eps = 0 the bracket is the
+    orthogonal projection of dy off the span of 1 and x_hat.
     """
     axes, m, along = _prepare(dy, saved)
-    dgamma = np.sum(dy * saved.x_hat, axis=axes)
-    dbeta = np.sum(dy, axis=axes)
-    dx = along(saved.gamma / saved.std) * (dy - along(dbeta / m) - saved.x_hat * along(dgamma / m))
+    dgamma = np.sum(dy * saved.x_hat, axis=axes)  # (C,)
+    dbeta = np.sum(dy, axis=axes)  # (C,)
+    scale = along(saved.gamma / saved.std)  # (1, C, 1, ..., 1)
+    dx = scale * (dy - along(dbeta / m) - saved.x_hat * along(dgamma / m))
     return Gradients(dx, dgamma, dbeta)
 
 
 def _prepare(dy: NDArray, saved: Saved):
     if dy.shape != saved.x_hat.shape:
-        raise ValueError(f"expected dy of the output's shape {saved.x_hat.shape} (got {dy.shape})")
-    return statistic_axes(dy), saved.statistics.count, lambda v: per_channel(v, dy)
+        raise ValueError(
+            f"expected dy of the output's shape {saved.x_hat.shape} "
+            f"(got {dy.shape})"
+        )
+    return (
+        statistic_axes(dy),
+        saved.statistics.count,
+        lambda v: per_channel(v, dy),
+    )

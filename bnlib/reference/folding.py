@@ -1,4 +1,4 @@
-"""Batch normalization at inference is affine, so the affine layer before it can absorb it."""
+"""At inference batch normalization is affine: the layer before can absorb it."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,16 @@ def fold_batch_norm(
     var: NDArray,
     eps: float = 1e-5,
 ) -> tuple[NDArray, NDArray]:
-    """One layer that computes what a linear or convolution layer and its batch norm compute together.
+    """One layer that computes what a layer and its batch norm compute together.
 
     Parameters
     ----------
     weight : (C, inputs) or (C, inputs, *kernel)
-        Output channels first, as PyTorch keeps linear and convolution weights.
+        Of a linear or convolution layer; output channels first, as in PyTorch.
     bias : (C,) or None
         None stands for zero.
     gamma, beta, mean, var : (C,)
-        Of the batch norm *after* the layer; `mean` and `var` are the ones that inference uses.
-    eps : float
+        Of the batch norm *after* the layer, as inference uses them.
 
     Returns
     -------
@@ -48,6 +47,9 @@ def fold_batch_norm(
     named = {"bias": bias, "gamma": gamma, "beta": beta, "mean": mean, "var": var}
     for name, v in named.items():
         if v.shape != (channels,):
-            raise ValueError(f"expected {name} of shape ({channels},) (got {v.shape})")
-    s = gamma / np.sqrt(var + eps)
-    return weight * s.reshape(-1, *(1,) * (weight.ndim - 1)), s * (bias - mean) + beta
+            raise ValueError(
+                f"expected {name} of shape ({channels},) (got {v.shape})"
+            )
+    s = gamma / np.sqrt(var + eps)  # (C,)
+    rows = s.reshape(-1, *(1,) * (weight.ndim - 1))  # (C, 1, ..., 1)
+    return rows * weight, s * (bias - mean) + beta

@@ -12,7 +12,7 @@ __all__ = ["Saved", "batch_norm_forward", "inference_batch_norm", "normalize"]
 
 
 class Saved(NamedTuple):
-    """What the forward pass keeps for the backward pass, and for the running statistics.
+    """What the forward pass leaves to the backward pass, and to `update_running`.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ def normalize(x: NDArray, mean: NDArray, var: NDArray, eps: float) -> NDArray:
     x : (N, C, *spatial)
     mean, var : (C,)
     eps : float
-        Not negative; it keeps a channel without spread from dividing by zero.
+        Not negative; it saves a channel without spread from a division by zero.
 
     Returns
     -------
@@ -61,29 +61,34 @@ def _std(var: NDArray, eps: float) -> NDArray:
     if eps < 0:
         raise ValueError(f"expected eps >= 0 (got {eps})")
     if np.any(var + eps <= 0):
-        raise ValueError(f"expected var + eps > 0 in every channel (got {np.min(var + eps)})")
+        raise ValueError(
+            f"expected var + eps > 0 in every channel (got {np.min(var + eps)})"
+        )
     return np.sqrt(var + eps)
 
 
-def batch_norm_forward(x: NDArray, gamma: NDArray, beta: NDArray, eps: float = 1e-5) -> tuple[NDArray, Saved]:
-    """Batch normalization in training: normalize with the batch's own statistics, scale and shift.
+def batch_norm_forward(
+    x: NDArray, gamma: NDArray, beta: NDArray, eps: float = 1e-5
+) -> tuple[NDArray, Saved]:
+    """Batch normalization in training, with the batch's own statistics.
 
     Parameters
     ----------
     x : (N, C, *spatial)
     gamma, beta : (C,)
-    eps : float
 
     Returns
     -------
     y : (N, C, *spatial)
     saved : Saved
-        For `batch_norm_backward`; ``saved.statistics`` holds the batch's mean and biased variance.
+        For `batch_norm_backward`; ``saved.statistics`` has the batch's mean and
+        biased variance.
 
     Raises
     ------
     ValueError
-        If a channel has fewer than two values, if a shape does not fit, or if var + eps is not positive.
+        If a channel has fewer than two values, if a shape does not fit, or if
+        var + eps is not positive.
 
     Notes
     -----
@@ -92,11 +97,12 @@ def batch_norm_forward(x: NDArray, gamma: NDArray, beta: NDArray, eps: float = 1
     statistics = batch_statistics(x)
     if statistics.count < 2:
         raise ValueError(
-            f"expected more than 1 value per channel when training (got input of shape {x.shape})"
+            "expected more than 1 value per channel when training "
+            f"(got input of shape {x.shape})"
         )
-    centered = x - per_channel(statistics.mean, x)
-    std = _std(statistics.var, eps)
-    x_hat = centered / per_channel(std, x)
+    centered = x - per_channel(statistics.mean, x)  # (N, C, *spatial)
+    std = _std(statistics.var, eps)  # (C,)
+    x_hat = centered / per_channel(std, x)  # (N, C, *spatial)
     y = per_channel(gamma, x) * x_hat + per_channel(beta, x)
     return y, Saved(centered, std, x_hat, gamma, statistics)
 
@@ -109,14 +115,13 @@ def inference_batch_norm(
     running_var: NDArray,
     eps: float = 1e-5,
 ) -> NDArray:
-    """Batch normalization at inference: the same line with fixed statistics, so an affine map of x.
+    """Batch normalization at inference: with fixed statistics, so affine in x.
 
     Parameters
     ----------
     x : (N, C, *spatial)
         N may be 1: no example looks at another.
     gamma, beta, running_mean, running_var : (C,)
-    eps : float
 
     Returns
     -------
@@ -132,4 +137,5 @@ def inference_batch_norm(
     Source: Ioffe & Szegedy 2015, Algorithm 2, line 11.
     """
     statistic_axes(x)  # refuses what is not (N, C, *spatial)
-    return per_channel(gamma, x) * normalize(x, running_mean, running_var, eps) + per_channel(beta, x)
+    x_hat = normalize(x, running_mean, running_var, eps)  # (N, C, *spatial)
+    return per_channel(gamma, x) * x_hat + per_channel(beta, x)

@@ -1,4 +1,4 @@
-"""What the frameworks keep and call by which name, and statistics carried from one to another."""
+"""What the frameworks keep, under which name, and how to carry it over."""
 
 import math
 from dataclasses import dataclass
@@ -30,19 +30,17 @@ class Convention:
 
     Attributes
     ----------
-    name : str
     kept : {"biased", "unbiased"}
-        The batch variance that goes into the running one. The biased one normalizes, in all of them.
+        The batch variance that goes into the running one. The biased one
+        normalizes, in all of them.
     momentum_weighs : {"new", "old"} or None
         Which value `momentum` multiplies.
-    momentum : float or None
-        The default.
-    eps : float or None
-        The default.
+    momentum, eps : float or None
+        The defaults.
     mean, var : float or None
         What the running statistics start from; None if they are an input.
     names : four str
-        What the state calls gamma, beta, the running mean and the running variance.
+        What the state calls gamma, beta, the running mean and variance.
     """
 
     name: str
@@ -56,40 +54,87 @@ class Convention:
 
     def __post_init__(self) -> None:
         if self.kept not in ("biased", "unbiased"):
-            raise ValueError(f'expected kept to be "biased" or "unbiased" (got {self.kept!r})')
+            raise ValueError(
+                f'expected kept to be "biased" or "unbiased" (got {self.kept!r})'
+            )
         if self.momentum_weighs not in ("new", "old", None):
-            raise ValueError(f'expected momentum to weigh "new" or "old" (got {self.momentum_weighs!r})')
+            raise ValueError(
+                'expected momentum to weigh "new" or "old" '
+                f"(got {self.momentum_weighs!r})"
+            )
 
 
 #: Ioffe & Szegedy 2015, Algorithms 1 and 2: read, not run.
-PAPER = Convention("paper", "unbiased", None, None, None, None, None, ("gamma", "beta", "E[x]", "Var[x]"))
+PAPER = Convention(
+    name="paper",
+    kept="unbiased",
+    momentum_weighs=None,
+    momentum=None,
+    eps=None,
+    mean=None,
+    var=None,
+    names=("gamma", "beta", "E[x]", "Var[x]"),
+)
 #: torch.nn.BatchNorm1d, 2d and 3d.
 TORCH = Convention(
-    "PyTorch", "unbiased", "new", 0.1, 1e-5, 0.0, 1.0, ("weight", "bias", "running_mean", "running_var")
+    name="PyTorch",
+    kept="unbiased",
+    momentum_weighs="new",
+    momentum=0.1,
+    eps=1e-5,
+    mean=0.0,
+    var=1.0,
+    names=("weight", "bias", "running_mean", "running_var"),
 )
 #: keras.layers.BatchNormalization.
 KERAS = Convention(
-    "Keras", "biased", "old", 0.99, 1e-3, 0.0, 1.0, ("gamma", "beta", "moving_mean", "moving_variance")
+    name="Keras",
+    kept="biased",
+    momentum_weighs="old",
+    momentum=0.99,
+    eps=1e-3,
+    mean=0.0,
+    var=1.0,
+    names=("gamma", "beta", "moving_mean", "moving_variance"),
 )
 #: flax.nnx.BatchNorm.
-FLAX = Convention("Flax", "biased", "old", 0.99, 1e-5, 0.0, 1.0, ("scale", "bias", "mean", "var"))
+FLAX = Convention(
+    name="Flax",
+    kept="biased",
+    momentum_weighs="old",
+    momentum=0.99,
+    eps=1e-5,
+    mean=0.0,
+    var=1.0,
+    names=("scale", "bias", "mean", "var"),
+)
 #: BatchNormalization, opset 15.
-ONNX = Convention("ONNX", "biased", "old", 0.9, 1e-5, None, None, ("scale", "B", "input_mean", "input_var"))
+ONNX = Convention(
+    name="ONNX",
+    kept="biased",
+    momentum_weighs="old",
+    momentum=0.9,
+    eps=1e-5,
+    mean=None,
+    var=None,
+    names=("scale", "B", "input_mean", "input_var"),
+)
 #: All of them.
 CONVENTIONS = (PAPER, TORCH, KERAS, FLAX, ONNX)
 
 
 class MovingAverage(NamedTuple):
-    """How a running variance came about: what an exact conversion has to know besides its value.
+    """How a running variance came about: what an exact conversion has to know.
 
     Attributes
     ----------
     count : int
         m, the values pooled per channel, the same in every batch.
     steps : int or math.inf
-        Batches since the start; infinity if so many that nothing of the start is left.
+        Batches since the start; infinity if nothing of the start is left.
     weight : float or None
-        a, the weight of the new value, whatever the framework calls `momentum`. None: the plain average.
+        a, the weight of the new value, whatever the framework calls `momentum`.
+        None: the plain average.
     start : float or (C,)
         The variance before the first batch.
     """
@@ -100,42 +145,50 @@ class MovingAverage(NamedTuple):
     start: ArrayLike = 1.0
 
     def weight_of_start(self) -> float:
-        """The part of the start that is left: (1 - a)^steps; of a plain average nothing after one step."""
-        return float(self.steps < 1) if self.weight is None else (1.0 - self.weight) ** self.steps
+        """The part of the start that is left: (1 - a)^steps.
+
+        Of a plain average, nothing is left after one step.
+        """
+        if self.weight is None:
+            return float(self.steps < 1)
+        return (1.0 - self.weight) ** self.steps
 
 
-def convert_momentum(momentum: float | None, source: Convention, target: Convention) -> float | None:
+def convert_momentum(
+    momentum: float | None, source: Convention, target: Convention
+) -> float | None:
     """The `momentum` with which the target forgets as fast as the source.
+
+    It is the same number, or one minus it.
 
     Parameters
     ----------
     momentum : float or None
         In [0, 1], as the source writes it.
-    source, target : Convention
-
-    Returns
-    -------
-    float
-        The same number, or one minus it.
 
     Raises
     ------
     ValueError
-        If a convention is not one or sets no momentum, if `momentum` is out of [0, 1], or if it is None:
-        PyTorch's plain average over all batches, which the others do not have.
+        If a convention is not one or sets no momentum, if `momentum` is out of
+        [0, 1], or if it is None: PyTorch's plain average over all batches, which
+        the others do not have.
     """
     for convention in (source, target):
         if _checked(convention).momentum_weighs is None:
-            raise ValueError(f"expected a convention with a momentum (got {convention.name}'s)")
+            raise ValueError(
+                f"expected a convention with a momentum (got {convention.name}'s)"
+            )
     if momentum is None:
         if source == target == TORCH:
             return None
         raise ValueError(
-            f"expected a number to carry from {source.name} to {target.name} (got momentum=None, PyTorch's "
-            "plain average): no constant momentum averages all batches alike"
+            f"expected a number to carry from {source.name} to {target.name} "
+            "(got momentum=None, PyTorch's plain average): no constant momentum "
+            "averages all batches alike"
         )
     _check_weight("momentum", momentum)
-    return momentum if source.momentum_weighs == target.momentum_weighs else 1 - momentum
+    same = source.momentum_weighs == target.momentum_weighs
+    return momentum if same else 1 - momentum
 
 
 def convert_statistics(
@@ -149,7 +202,7 @@ def convert_statistics(
     Parameters
     ----------
     statistics : Population
-        `mean` and `var` of shape (C,), as the source kept them.
+        Mean and variance (C,), as the source kept them.
     source, target : Convention
     history : MovingAverage, optional
         Needed where one keeps the biased variance and the other the unbiased one.
@@ -157,43 +210,49 @@ def convert_statistics(
     Returns
     -------
     Population
-        In float64. The mean as it is. Of ``running = (1-a)^t start + batches``, the variance, the batches'
-        part is multiplied by m/(m-1) or (m-1)/m; the start is no batch's and stays.
+        In float64. The mean as it is. Of ``running = (1-a)^t start + batches``,
+        the variance, the batches' part is multiplied by m/(m-1) or (m-1)/m; the
+        start is no batch's and stays.
 
     Raises
     ------
     ValueError
-        If a convention is not one, if the statistics are not two vectors of one shape with var >= 0, or
-        if the history is needed and missing, out of range, or not that of this variance.
+        If a convention is not one, if the statistics are not two vectors of one
+        shape with var >= 0, or if the history is needed and missing, out of
+        range, or not that of this variance.
 
     Notes
     -----
-    Exact up to rounding, and its own inverse with source and target exchanged. What cannot be converted:
-    batches of several sizes, since each would need its own factor and their variances are no longer known
-    apart; and an unknown m or number of steps.
+    Exact up to rounding, and its own inverse with source and target exchanged.
+    What cannot be converted: batches of several sizes, since each would need its
+    own factor and their variances are no longer known apart; and an unknown m or
+    number of steps.
     """
     mean, var = _two_vectors(statistics)
     if _checked(source).kept == _checked(target).kept:
         return Population(mean, var)
     if history is None:
         raise ValueError(
-            f"expected the history of the variance: {source.name} keeps the {source.kept} one and "
-            f"{target.name} the {target.kept} one, which differ by m/(m-1) from the first batch on"
+            f"expected the history of the variance: {source.name} keeps the "
+            f"{source.kept} one and {target.name} the {target.kept} one, which "
+            "differ by m/(m-1) from the first batch on"
         )
     m = _check_history(history)
     of_start = history.weight_of_start() * np.asarray(history.start)
     of_batches = var - of_start
-    if np.any(of_batches < -1e-4 * of_start):  # below it, rounding: the variance may be a float32
+    # the variance may be a float32, so allow for its rounding
+    if np.any(of_batches < -1e-4 * of_start):
         raise ValueError(
-            f"expected a variance of at least {np.max(of_start):.3g}, what is left of its start after "
-            f"{history.steps} steps (got {np.min(var):.3g}): the history is not that of this variance"
+            f"expected a variance of at least {np.max(of_start):.3g}, what is "
+            f"left of its start after {history.steps} steps "
+            f"(got {np.min(var):.3g}): the history is not that of this variance"
         )
     factor = m / (m - 1) if target.kept == "unbiased" else (m - 1) / m
     return Population(mean, of_start + factor * of_batches)
 
 
 def absorb_eps(var: ArrayLike, eps: float, target_eps: float) -> NDArray:
-    """The variance with which the target's eps gives the source's output at inference.
+    """The variance with which the target's eps gives the source's output.
 
     Parameters
     ----------
@@ -209,12 +268,13 @@ def absorb_eps(var: ArrayLike, eps: float, target_eps: float) -> NDArray:
     Raises
     ------
     ValueError
-        If an eps is negative, or if a variance would become so: then only setting the target's eps helps.
+        If an eps is negative, or if a variance would become so: then only setting
+        the target's eps helps.
 
     Notes
     -----
-    For inference alone. It is no variance of anything, and a moving average that goes on from it adds the
-    true ones to it.
+    For inference alone. It is no variance of anything, and a moving average that
+    goes on from it adds the true ones to it.
     """
     var = np.asarray(var)
     if eps < 0 or target_eps < 0:
@@ -222,8 +282,8 @@ def absorb_eps(var: ArrayLike, eps: float, target_eps: float) -> NDArray:
     absorbed = var + (eps - target_eps)
     if np.any(absorbed < 0):
         raise ValueError(
-            f"expected var + eps >= {target_eps} in every channel (got {np.min(var + eps):.3g}): "
-            "set the target's eps instead"
+            f"expected var + eps >= {target_eps} in every channel "
+            f"(got {np.min(var + eps):.3g}): set the target's eps instead"
         )
     return absorbed
 
@@ -231,16 +291,24 @@ def absorb_eps(var: ArrayLike, eps: float, target_eps: float) -> NDArray:
 def _checked(convention: Convention) -> Convention:
     if not isinstance(convention, Convention):
         names = ", ".join(known.name for known in CONVENTIONS)
-        raise ValueError(f"expected a Convention, such as those of {names} (got {convention!r})")
+        raise ValueError(
+            f"expected a Convention, such as those of {names} "
+            f"(got {convention!r})"
+        )
     return convention
 
 
 def _two_vectors(statistics: Population) -> tuple[NDArray, NDArray]:
     mean, var = (np.asarray(vector, dtype=np.float64) for vector in statistics)
     if mean.ndim != 1 or mean.shape != var.shape:
-        raise ValueError(f"expected mean and var of one shape (C,) (got {mean.shape} and {var.shape})")
+        raise ValueError(
+            "expected mean and var of one shape (C,) "
+            f"(got {mean.shape} and {var.shape})"
+        )
     if not np.all(var >= 0):  # neither negative nor NaN
-        raise ValueError(f"expected var >= 0 in every channel (got {np.min(var)})")
+        raise ValueError(
+            f"expected var >= 0 in every channel (got {np.min(var)})"
+        )
     return mean, var
 
 
@@ -252,13 +320,19 @@ def _check_weight(what: str, weight: float) -> None:
 def _check_history(history: MovingAverage) -> int:
     if np.ndim(history.count) > 0 or history.count is None:
         raise ValueError(
-            f"expected one number of values per channel, that of every batch (got {history.count}): with "
-            "batches of several sizes, or an unknown one, the variance cannot be converted exactly"
+            "expected one number of values per channel, that of every batch "
+            f"(got {history.count}): with batches of several sizes, or an "
+            "unknown one, the variance cannot be converted exactly"
         )
     if not 2 <= history.count < math.inf:
-        raise ValueError(f"expected more than 1 value per channel for m/(m-1) (got {history.count})")
+        raise ValueError(
+            "expected more than 1 value per channel for m/(m-1) "
+            f"(got {history.count})"
+        )
     if history.steps is None or not history.steps >= 0:
-        raise ValueError(f"expected a number of steps >= 0, or math.inf (got {history.steps})")
+        raise ValueError(
+            f"expected a number of steps >= 0, or math.inf (got {history.steps})"
+        )
     if history.weight is not None:
         _check_weight("the weight of the new value", history.weight)
     if not np.all(np.asarray(history.start) >= 0):

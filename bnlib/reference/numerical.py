@@ -9,7 +9,10 @@ __all__ = ["numerical_gradient"]
 
 
 def numerical_gradient(
-    f: Callable[[NDArray], NDArray], x: NDArray, dy: NDArray | float = 1.0, step: float = 1e-5
+    f: Callable[[NDArray], NDArray],
+    x: NDArray,
+    dy: NDArray | float = 1.0,
+    step: float = 1e-5,
 ) -> NDArray:
     """The gradient of sum(dy * f(x)) by x, each entry from two evaluations of f.
 
@@ -17,18 +20,14 @@ def numerical_gradient(
     ----------
     f : callable
         From an array of x's shape to an array of any shape, or to a number.
-    x : array, float64
-        Any shape. Left as it is.
+    x : float64, any shape
+        Left as it is.
     dy : array of f(x)'s shape, or float
-        What f's output is weighted with. Take a random one: for batch normalization a constant dy
-        gives a gradient of zero, and proves nothing.
+        What f's output is weighted with. Take a random one: for batch
+        normalization a constant dy gives a gradient of zero, and proves nothing.
     step : float
-        The error is of order step^2 from the cut series and 1e-16 / step from rounding: near 1e-5
-        they meet, at about 1e-10 for values of order one.
-
-    Returns
-    -------
-    array of x's shape
+        The error is of order step^2 from the cut series and 1e-16 / step from
+        rounding: near 1e-5 they meet, at about 1e-10 for values of order one.
 
     Raises
     ------

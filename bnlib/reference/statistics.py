@@ -12,17 +12,17 @@ from .axes import per_channel, statistic_axes
 __all__ = [
     "Population",
     "Statistics",
+    "algorithm2",
     "batch_statistics",
     "merge_statistics",
-    "population_algorithm2",
-    "population_pooled",
+    "pooled",
     "unbiased_variance",
     "update_running",
 ]
 
 
 class Statistics(NamedTuple):
-    """What one group of values says of each channel.
+    """What one group of values says of each channel; arrays, or torch's tensors.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Statistics(NamedTuple):
 
 
 class Population(NamedTuple):
-    """What inference normalizes with.
+    """What inference normalizes with; arrays, or torch's tensors.
 
     Attributes
     ----------
@@ -54,7 +54,8 @@ class Population(NamedTuple):
 def batch_statistics(x: NDArray) -> Statistics:
     """Mean and biased variance of each channel over the batch and all positions.
 
-    The mean is subtracted before squaring: ``E[x^2] - E[x]^2`` loses its digits when the mean is large.
+    The mean is subtracted before squaring: ``E[x^2] - E[x]^2`` loses its digits
+    when the mean is large.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def batch_statistics(x: NDArray) -> Statistics:
     Returns
     -------
     Statistics
-        `mean` and `var` of shape (C,), in the dtype of `x`; `count` = N times the number of positions.
+        In the dtype of `x`; `count` is N times the number of positions.
 
     Raises
     ------
@@ -77,9 +78,12 @@ def batch_statistics(x: NDArray) -> Statistics:
     axes = statistic_axes(x)
     count = int(np.prod([x.shape[axis] for axis in axes]))
     if count == 0:
-        raise ValueError(f"expected at least one value per channel (got input of shape {x.shape})")
-    mean = np.mean(x, axis=axes)
-    var = np.mean((x - per_channel(mean, x)) ** 2, axis=axes)
+        raise ValueError(
+            "expected at least one value per channel "
+            f"(got input of shape {x.shape})"
+        )
+    mean = np.mean(x, axis=axes)  # (C,)
+    var = np.mean((x - per_channel(mean, x)) ** 2, axis=axes)  # (C,)
     return Statistics(mean, var, count)
 
 
@@ -98,7 +102,8 @@ def merge_statistics(a: Statistics, b: Statistics) -> Statistics:
 
     Notes
     -----
-    Source: Chan, Golub & LeVeque 1983: M2 = M2_a + M2_b + delta^2 n_a n_b / n, where M2 = n var.
+    Source: Chan, Golub & LeVeque 1983: M2 = M2_a + M2_b + delta^2 n_a n_b / n,
+    where M2 = n var.
     """
     n = a.count + b.count
     delta = b.mean - a.mean
@@ -108,11 +113,7 @@ def merge_statistics(a: Statistics, b: Statistics) -> Statistics:
 
 
 def unbiased_variance(statistics: Statistics) -> NDArray:
-    """The variance with m - 1 in the denominator: an estimate of the population's.
-
-    Parameters
-    ----------
-    statistics : Statistics
+    """The variance with m - 1 in the denominator: an estimate for the population.
 
     Returns
     -------
@@ -130,7 +131,10 @@ def unbiased_variance(statistics: Statistics) -> NDArray:
     """
     m = statistics.count
     if m < 2:
-        raise ValueError(f"expected more than 1 value per channel for an unbiased variance (got {m})")
+        raise ValueError(
+            "expected more than 1 value per channel for an unbiased variance "
+            f"(got {m})"
+        )
     return statistics.var * (m / (m - 1))
 
 
@@ -153,8 +157,8 @@ def update_running(running, new, momentum: float):
     return (1 - momentum) * running + momentum * new
 
 
-def population_algorithm2(batches: Iterable[Statistics]) -> Population:
-    """Population statistics as the paper takes them: plain averages over training batches of one size.
+def algorithm2(batches: Iterable[Statistics]) -> Population:
+    """Population statistics as in the paper: averages over batches of one size.
 
     Parameters
     ----------
@@ -173,24 +177,24 @@ def population_algorithm2(batches: Iterable[Statistics]) -> Population:
 
     Notes
     -----
-    Source: Ioffe & Szegedy 2015, Algorithm 2, line 10. The spread of the batch means is no part of this
-    variance: m/(m-1) makes up for it on average when the values are independent.
+    Source: Ioffe & Szegedy 2015, Algorithm 2, line 10. The spread of the batch
+    means is no part of this variance: m/(m-1) makes up for it on average when the
+    values are independent.
     """
     batches = _at_least_one(batches)
     sizes = {batch.count for batch in batches}
     if len(sizes) > 1:
-        raise ValueError(f"expected batches of one size (got {sorted(sizes)} values per channel)")
+        raise ValueError(
+            "expected batches of one size "
+            f"(got {sorted(sizes)} values per channel)"
+        )
     mean = np.mean([batch.mean for batch in batches], axis=0)
     var = np.mean([unbiased_variance(batch) for batch in batches], axis=0)
     return Population(mean, var)
 
 
-def population_pooled(batches: Iterable[Statistics]) -> Population:
-    """Population statistics of all the batches' values taken as one group; batches may be ragged.
-
-    Parameters
-    ----------
-    batches : iterable of Statistics
+def pooled(batches: Iterable[Statistics]) -> Population:
+    """Population statistics of all values as one group; batches may be ragged.
 
     Returns
     -------
@@ -204,8 +208,9 @@ def population_pooled(batches: Iterable[Statistics]) -> Population:
 
     Notes
     -----
-    Source: Wu & Johnson 2021: mu = sum(n mu_B)/sum(n), var = sum(n (mu_B^2 + var_B))/sum(n) - mu^2,
-    computed here by merging, which subtracts before it squares.
+    Source: Wu & Johnson 2021: mu = sum(n mu_B) / sum(n) and
+    var = sum(n (mu_B^2 + var_B)) / sum(n) - mu^2, computed here by merging, which
+    subtracts before it squares.
     """
     whole = reduce(merge_statistics, _at_least_one(batches))
     return Population(whole.mean, whole.var)
@@ -214,5 +219,7 @@ def population_pooled(batches: Iterable[Statistics]) -> Population:
 def _at_least_one(batches: Iterable[Statistics]) -> list[Statistics]:
     batches = list(batches)
     if not batches:
-        raise ValueError("expected the statistics of at least one batch (got none)")
+        raise ValueError(
+            "expected the statistics of at least one batch (got none)"
+        )
     return batches

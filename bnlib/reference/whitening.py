@@ -1,4 +1,4 @@
-"""Full whitening, which batch normalization does not do, and the method that fails instead of it."""
+"""Full whitening, which batch norm does not do, and the failing method."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -44,19 +44,20 @@ def covariance(x: NDArray) -> NDArray:
 
 
 def whiten_pca(x: NDArray, eps: float = 0.0) -> NDArray:
-    """Whiten by rotating onto the principal axes and dividing by the spread along each.
+    """Whiten: rotate onto the principal axes and divide by the spread along each.
 
     Parameters
     ----------
     x : (N, d)
     eps : float
-        Added to each eigenvalue of the covariance, so that a direction with no spread does no harm.
+        Added to each eigenvalue of the covariance, so that a direction with no
+        spread does no harm.
 
     Returns
     -------
     (N, d)
-        Mean zero and, for eps = 0, covariance the identity. The columns are the principal
-        components: no longer the features, and each one's sign is arbitrary.
+        Mean zero and, for eps = 0, covariance the identity. The columns are the
+        principal components: no longer the features, each of arbitrary sign.
 
     Raises
     ------
@@ -65,15 +66,16 @@ def whiten_pca(x: NDArray, eps: float = 0.0) -> NDArray:
 
     Notes
     -----
-    With Cov[x] = U diag(lambda) U^T the result is (x - E[x]) U diag(lambda + eps)^(-1/2).
-    U is not a differentiable function of x where two eigenvalues are equal.
+    With Cov[x] = U diag(lambda) U^T the result is (x - E[x]) U diag(lambda +
+    eps)^(-1/2). U is not a differentiable function of x where two eigenvalues are
+    equal.
     """
     centered, eigenvectors, scale = principal_axes(x, eps)
     return (centered @ eigenvectors) * scale
 
 
 def whiten_zca(x: NDArray, eps: float = 0.0) -> NDArray:
-    """Whiten, then rotate back: of all whitened versions the closest to the original features.
+    """Whiten, then rotate back: the whitened version closest to the features.
 
     Parameters
     ----------
@@ -84,7 +86,8 @@ def whiten_zca(x: NDArray, eps: float = 0.0) -> NDArray:
     Returns
     -------
     (N, d)
-        ``(x - E[x]) Cov[x]^(-1/2)``: mean zero and, for eps = 0, covariance the identity.
+        ``(x - E[x]) Cov[x]^(-1/2)``: mean zero and, for eps = 0, covariance the
+        identity.
 
     Raises
     ------
@@ -93,13 +96,16 @@ def whiten_zca(x: NDArray, eps: float = 0.0) -> NDArray:
 
     Notes
     -----
-    Source: Ioffe & Szegedy 2015, section 2, which writes this as Cov[x]^(-1/2) (x - E[x]).
+    Source: Ioffe & Szegedy 2015, section 2, which writes this as
+    Cov[x]^(-1/2) (x - E[x]).
     """
     centered, eigenvectors, scale = principal_axes(x, eps)
     return (centered @ eigenvectors) * scale @ eigenvectors.T
 
 
-def principal_axes(x: NDArray, eps: float = 0.0) -> tuple[NDArray, NDArray, NDArray]:
+def principal_axes(
+    x: NDArray, eps: float = 0.0
+) -> tuple[NDArray, NDArray, NDArray]:
     """What both ways of whitening are made of.
 
     Parameters
@@ -124,16 +130,18 @@ def principal_axes(x: NDArray, eps: float = 0.0) -> tuple[NDArray, NDArray, NDAr
     """
     if eps < 0:
         raise ValueError(f"expected eps >= 0 (got {eps})")
-    eigenvalues, eigenvectors = np.linalg.eigh(covariance(x))
-    noise = eigenvalues[-1] * len(eigenvalues) * np.finfo(eigenvalues.dtype).eps  # below it, rounding alone
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance(x))  # (d,), (d, d)
+    # below this there is rounding alone
+    noise = eigenvalues[-1] * len(eigenvalues) * np.finfo(eigenvalues.dtype).eps
     rank = int(np.sum(eigenvalues > noise))
     if eps == 0 and rank < len(eigenvalues):
         raise ValueError(
-            f"expected a covariance of full rank {len(eigenvalues)} (got rank {rank}): "
-            "give more independent examples or an eps > 0"
+            f"expected a covariance of full rank {len(eigenvalues)} "
+            f"(got rank {rank}): give more independent examples or an eps > 0"
         )
     # rounding can leave a zero eigenvalue slightly negative
-    return x - np.mean(x, axis=0), eigenvectors, 1 / np.sqrt(np.maximum(eigenvalues, 0) + eps)
+    scale = 1 / np.sqrt(np.maximum(eigenvalues, 0) + eps)  # (d,)
+    return x - np.mean(x, axis=0), eigenvectors, scale
 
 
 class BiasDescent(NamedTuple):
@@ -152,17 +160,9 @@ class BiasDescent(NamedTuple):
 
 
 def gradient_ignoring_the_mean(dx_hat: NDArray) -> float:
-    """dL/db of x_hat = x - E[x], x = u + b, with E[x] taken for a constant: the failing method.
+    """dL/db of x_hat = x - E[x], x = u + b, with E[x] taken for a constant.
 
-    Parameters
-    ----------
-    dx_hat : (N,)
-        dL/dx_hat.
-
-    Returns
-    -------
-    float
-        The sum of `dx_hat`.
+    It is the sum of dL/dx_hat (N,): the method that fails.
 
     Notes
     -----
@@ -172,17 +172,9 @@ def gradient_ignoring_the_mean(dx_hat: NDArray) -> float:
 
 
 def gradient_through_the_mean(dx_hat: NDArray) -> float:
-    """dL/db of x_hat = x - E[x], x = u + b, with E[x] differentiated too: always zero.
+    """dL/db of x_hat = x - E[x], x = u + b, with E[x] differentiated too.
 
-    Parameters
-    ----------
-    dx_hat : (N,)
-        dL/dx_hat.
-
-    Returns
-    -------
-    float
-        The sum of dL/dx, where dL/dx = dL/dx_hat - E[dL/dx_hat]. Zero up to rounding.
+    It is the sum of dL/dx = dL/dx_hat - E[dL/dx_hat] (N,): zero up to rounding.
     """
     dx = dx_hat - np.mean(dx_hat)
     return float(np.sum(dx))
@@ -195,29 +187,24 @@ def descend_bias(
     steps: int,
     learning_rate: float = 0.1,
 ) -> BiasDescent:
-    """Train the bias of one centered unit by gradient descent, with whichever gradient is given.
+    """Train the bias of one centered unit, from 0, with the gradient given.
 
-    The unit computes x = u + b and x_hat = x - E[x]; the loss is E[(x_hat - target)^2] / 2.
+    The unit computes x = u + b and x_hat = x - E[x]; the loss is
+    E[(x_hat - target)^2] / 2.
 
     Parameters
     ----------
     u, target : (N,)
     gradient : callable
-        dL/dx_hat (N,) -> dL/db: `gradient_ignoring_the_mean` or `gradient_through_the_mean`.
-    steps : int
-    learning_rate : float
-
-    Returns
-    -------
-    BiasDescent
-        The bias, from 0, and the loss at every step.
+        dL/dx_hat (N,) -> dL/db: `gradient_ignoring_the_mean` or
+        `gradient_through_the_mean`.
 
     Notes
     -----
-    Source: Ioffe & Szegedy 2015, section 2: the update of b leaves x_hat, and so the loss, unchanged.
+    Source: Ioffe & Szegedy 2015, section 2: the update of b leaves x_hat, and so
+    the loss, unchanged.
     """
-    b = np.zeros(steps + 1)
-    loss = np.zeros(steps + 1)
+    b, loss = np.zeros(steps + 1), np.zeros(steps + 1)
     for step in range(steps + 1):
         x = u + b[step]
         x_hat = x - np.mean(x)

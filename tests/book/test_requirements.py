@@ -76,7 +76,6 @@ def distributions(sources):
 def sources(root):
     folders = ("bnlib", "tests", "tools", "book/_ext")
     files = [p for folder in folders for p in (root / folder).rglob("*.py")]
-    files.remove(root / "tools/mutants.py")  # runs after `make mutants` has installed what it imports
     code = {p.relative_to(root).as_posix(): p.read_text(encoding="utf-8") for p in files}
     return code | {p.name: code_of(p) for p in (root / "book").glob("*.ipynb")}
 

@@ -36,14 +36,11 @@ def x(generator):
     return torch.randn(6, 4, generator=generator, dtype=torch.float64)
 
 
-def assert_same_state(ours, theirs):
-    for name, v in theirs.state_dict().items():
-        torch.testing.assert_close(ours.state_dict()[name], v, rtol=0, atol=0)
-
-
 @kinds
 @modes
-def test_outputs_gradients_and_statistics_are_those_without_checkpointing(block, x, generator, mode):
+def test_outputs_gradients_and_statistics_are_those_without_checkpointing(
+    block, x, generator, same_state, mode
+):
     plain = copy.deepcopy(block)
     for step in range(3):
         for module in (block, plain):
@@ -56,7 +53,7 @@ def test_outputs_gradients_and_statistics_are_those_without_checkpointing(block,
         torch.testing.assert_close(x.grad, x_plain.grad, rtol=0, atol=0)
         for p, q in zip(block.parameters(), plain.parameters(), strict=True):
             torch.testing.assert_close(p.grad, q.grad, rtol=0, atol=0)
-        assert_same_state(block, plain)
+        same_state(block, plain)
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
@@ -79,7 +76,7 @@ def test_the_forward_is_run_again_in_the_backward_pass(block, x):
 
 
 @kinds
-def test_a_second_backward_pass_takes_a_third_forward_and_counts_nothing_either(block, x):
+def test_a_second_backward_pass_takes_a_third_forward_and_counts_nothing_either(block, x, same_state):
     plain = copy.deepcopy(block)
     for module, forward in ((block, checkpoint), (plain, lambda module, x: module(x))):
         y = forward(module, x.requires_grad_())
@@ -88,7 +85,7 @@ def test_a_second_backward_pass_takes_a_third_forward_and_counts_nothing_either(
         dx.square().sum().backward()
     for p, q in zip(block.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(p.grad, q.grad, rtol=1e-12, atol=1e-12)
-    assert_same_state(block, plain)
+    same_state(block, plain)
 
 
 def test_keywords_are_handed_on(x):
@@ -100,14 +97,14 @@ def test_keywords_are_handed_on(x):
 
 @kinds
 @modes
-def test_holding_the_statistics_changes_no_output_and_moves_nothing(block, x, mode):
+def test_holding_the_statistics_changes_no_output_and_moves_nothing(block, x, same_state, mode):
     block(x)
     plain, before = copy.deepcopy(block).train(mode), copy.deepcopy(block)
     block.train(mode)
     with hold_statistics(block):
         y = block(x + 1)
     torch.testing.assert_close(y, plain(x + 1), rtol=0, atol=0)
-    assert_same_state(block, before)
+    same_state(block, before)
 
 
 def test_a_norm_itself_can_be_held(x):
@@ -125,6 +122,19 @@ def test_a_frozen_norm_is_held_as_it_is(x):
         torch.testing.assert_close(norm(x), x, rtol=1e-5, atol=0)
 
 
+def test_nothing_but_norms_is_held(x):
+    class Counting(nn.Sequential):
+        def forward(self, x):
+            self.count += 1
+            return super().forward(x)
+
+    model = Counting(BatchNorm1d(4).double())
+    model.register_buffer("count", torch.tensor(0))
+    with hold_statistics(model):
+        model(x)
+    assert (model.count, model[0].num_batches_tracked) == (1, 0)
+
+
 def test_an_error_inside_lets_go_again(x):
     model = nn.Sequential(nn.BatchNorm1d(4), BatchNorm1d(4, track_running_stats=False)).double()
     before = dict(model.named_buffers())
@@ -140,4 +150,17 @@ def test_an_instance_norm_is_held_too(x):
     norm = nn.InstanceNorm1d(4, track_running_stats=True).double()
     with hold_statistics(norm):
         norm(x.reshape(2, 4, 3))
+    assert norm.num_batches_tracked == 0
+
+
+def test_holding_can_be_entered_again_and_from_within(x):
+    norm = BatchNorm1d(4).double()
+    before, hold = dict(norm.named_buffers()), hold_statistics(norm)
+    for _ in range(2):
+        with hold:
+            norm(x)
+            with hold:
+                norm(x)
+            assert norm.num_batches_tracked == 1  # the inner block's batch is forgotten with it
+    assert all(buffer is before[name] for name, buffer in norm.named_buffers())
     assert norm.num_batches_tracked == 0

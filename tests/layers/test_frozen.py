@@ -4,65 +4,19 @@ import copy
 
 import pytest
 import torch
-from torch import nn
 
-from bnlib.layers import (
-    BatchNorm,
-    BatchNorm1d,
-    BatchNorm2d,
-    BatchNorm3d,
-    FrozenBatchNorm,
-    MaskedBatchNorm,
-    SkippingBatchNorm,
-    fold_model,
-    freeze,
-)
+from bnlib.layers import FrozenBatchNorm
 
-THEIRS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 modes = pytest.mark.parametrize("mode", [True, False], ids=["training", "inference"])
-norms = pytest.mark.parametrize(
-    "norm",
-    [
-        *(BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, SkippingBatchNorm, FrozenBatchNorm),
-        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
-    ],
-    ids=lambda norm: f"{norm.__module__.split('.')[0]}-{norm.__name__}",
-)
-
-
-def assert_same_state(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    assert list(a) == list(b)
-    for name in b:
-        torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, equal_nan=True)
-
-
-@pytest.fixture
-def model(unlike_new):
-    """Ours and torch.nn's, one nested, each off its initial values."""
-    block = nn.Sequential(nn.Conv2d(4, 3, 2), unlike_new(BatchNorm2d(3, eps=1e-2, momentum=None)))
-    return nn.Sequential(nn.Conv2d(2, 4, 3), unlike_new(nn.BatchNorm2d(4)), nn.Sigmoid(), block).double()
-
-
-@pytest.fixture
-def images(generator):
-    return 3 + 2 * torch.randn(5, 2, 6, 7, generator=generator, dtype=torch.float64)
 
 
 @modes
 @pytest.mark.parametrize("affine", [True, False])
-def test_it_does_in_both_modes_what_torch_does_at_inference(x, dy, unlike_new, agree, mode, affine):
+def test_it_does_in_both_modes_what_torch_does_at_inference(x, twins, train_alike, mode, affine):
+    _, theirs = twins(x.ndim, 3, affine=affine, mode=False, dtype=x.dtype)
     frozen = FrozenBatchNorm(3, affine=affine, dtype=x.dtype).train(mode)
-    theirs = THEIRS[x.ndim](3, affine=affine, dtype=x.dtype).eval()
-    theirs.load_state_dict(unlike_new(frozen).state_dict())
-    x_theirs = x.clone().requires_grad_()
-    y, y_theirs = frozen(x.requires_grad_()), theirs(x_theirs)
-    agree(y, y_theirs, times=10)
-    y.backward(dy), y_theirs.backward(dy)
-    agree(x.grad, x_theirs.grad, times=50)
-    for p, p_theirs in zip(frozen.parameters(), theirs.parameters(), strict=True):
-        agree(p.grad, p_theirs.grad, times=50)
-    assert_same_state(frozen, theirs)
+    frozen.load_state_dict(theirs.state_dict())
+    train_alike(frozen, theirs, x)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64], ids=str, indirect=True)
@@ -77,99 +31,20 @@ def test_both_derivatives_in_training_are_those_of_central_differences(x, unlike
     assert check(call, [x.requires_grad_(), *norm.parameters()])
 
 
-def test_one_value_per_channel_is_enough_in_training(unlike_new):
-    norm = unlike_new(FrozenBatchNorm(3))
-    x = torch.tensor([[1.0, -2.0, 3.0]])
-    theirs = nn.BatchNorm1d(3).eval()
-    theirs.load_state_dict(norm.state_dict())
+def test_one_value_per_channel_is_enough_in_training(twins):
+    x, (ours, theirs) = torch.tensor([[1.0, -2.0, 3.0]]), twins(2, 3, mode=False)
+    norm = FrozenBatchNorm(3)
+    norm.load_state_dict(ours.state_dict())
     torch.testing.assert_close(norm(x), theirs(x))
 
 
 @modes
-def test_a_batch_with_nan_leaves_no_trace(x, unlike_new, mode):
+def test_a_batch_with_nan_leaves_no_trace(x, unlike_new, mode, same_state):
     norm = unlike_new(FrozenBatchNorm(3, dtype=x.dtype)).train(mode)
     before = copy.deepcopy(norm)
     x[0] = torch.nan
     norm(x)
-    assert_same_state(norm, before)
-
-
-def test_a_frozen_model_that_trains_does_what_torch_does_with_its_norms_in_eval_mode(model, images):
-    frozen = freeze(model).train()
-    for norm in (model[1], model[3][1]):
-        norm.eval()
-    for _ in range(3):
-        for network in (frozen, model):
-            network(images).square().sum().backward()
-            with torch.no_grad():
-                for p in network.parameters():
-                    p -= 1e-4 * p.grad
-                    p.grad = None
-    for name, v in frozen.state_dict().items():
-        torch.testing.assert_close(v, model.state_dict()[name], rtol=1e-12, atol=1e-12)
-
-
-def test_train_does_not_thaw_what_eval_mode_alone_would(model, images):
-    eval_only, frozen = copy.deepcopy(model).eval(), freeze(model).eval()
-    eval_only.train()(images), frozen.train()(images)
-    assert eval_only[1].num_batches_tracked == 1
-    assert_same_state(frozen, model)
-
-
-@norms
-def test_every_norm_is_replaced_by_one_with_its_state(norm, unlike_new):
-    module = unlike_new(norm(3, eps=1e-2, momentum=None))
-    module.num_batches_tracked += 7
-    frozen = freeze(nn.Sequential(module))[0]
-    assert type(frozen) is FrozenBatchNorm
-    assert_same_state(frozen, module)
-    assert (frozen.num_features, frozen.eps, frozen.momentum, frozen.affine) == (3, 1e-2, None, True)
-    assert frozen.state_dict()._metadata == nn.BatchNorm1d(3).state_dict()._metadata
-
-
-@norms
-@pytest.mark.parametrize("ndim", [1, 2, 3, 4, 5, 6])
-def test_the_ranks_accepted_stay_the_same(norm, ndim):
-    module, x = norm(3).eval(), torch.randn((2, 3, 2, 2, 2, 2)[:ndim])
-    try:
-        module(x)
-    except ValueError:
-        with pytest.raises(ValueError, match=rf"\(got {ndim}D input\)"):
-            freeze(module)(x)
-    else:
-        torch.testing.assert_close(freeze(module)(x), module(x))
-
-
-def test_the_argument_stays_as_it_is_and_shares_nothing(model, images):
-    before = copy.deepcopy(model)
-    frozen = freeze(model)
-    with torch.no_grad():
-        for v in frozen.state_dict().values():
-            v.zero_()
-    assert_same_state(model, before)
-    assert [type(m) for m in model.modules()] == [type(m) for m in before.modules()]
-    model(images)
-    assert model[1].num_batches_tracked == 1
-
-
-def test_state_dicts_load_both_ways(model):
-    frozen = freeze(model)
-    other = copy.deepcopy(model)
-    with torch.no_grad():
-        for v in other.state_dict().values():
-            v += 1
-    frozen.load_state_dict(other.state_dict())
-    assert_same_state(frozen, other)
-    model.load_state_dict(frozen.state_dict())
-    assert_same_state(model, other)
-
-
-def test_modes_and_requires_grad_stay_as_they_are(model):
-    model.eval()[1].train()
-    model[1].weight.requires_grad_(False)
-    frozen = freeze(model)
-    assert [m.training for m in frozen.modules()] == [m.training for m in model.modules()]
-    assert [p.requires_grad for p in frozen.parameters()] == [p.requires_grad for p in model.parameters()]
+    same_state(norm, before)
 
 
 def test_parameters_that_do_not_require_gradients_get_none(x, unlike_new):
@@ -179,108 +54,16 @@ def test_parameters_that_do_not_require_gradients_get_none(x, unlike_new):
     assert torch.all(x.grad != 0)
 
 
-def test_a_norm_in_two_places_stays_one():
-    norm = nn.BatchNorm1d(3)
-    frozen = freeze(nn.Sequential(norm, nn.ReLU(), norm))
-    assert frozen[0] is frozen[2]
-    assert type(frozen[0]) is FrozenBatchNorm
-
-
-def test_a_weight_shared_by_two_norms_stays_shared():
-    model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3))
-    model[1].weight = model[0].weight
-    frozen = freeze(model)
-    assert frozen[0].weight is frozen[1].weight
-
-
-def test_a_norm_alone_freezes_and_again_and_copies(x, unlike_new):
-    norm = unlike_new(BatchNorm(3, dtype=x.dtype)).eval()
-    for frozen in (freeze(norm), freeze(freeze(norm)), copy.deepcopy(freeze(norm))):
-        torch.testing.assert_close(frozen.train()(x), norm(x), rtol=0, atol=0)
-        assert_same_state(frozen, norm)
-
-
-def test_other_norms_and_models_without_any_stay():
-    model = nn.Sequential(nn.LayerNorm(3), nn.InstanceNorm1d(3, track_running_stats=True), nn.GroupNorm(1, 3))
-    assert [type(m) for m in freeze(model)] == [type(m) for m in model]
-
-
-def test_a_frozen_model_folds(model, images):
-    frozen = freeze(model).eval()
-    folded = fold_model(frozen)
-    assert not any(isinstance(m, BatchNorm) for m in folded.modules())
-    torch.testing.assert_close(folded(images), frozen(images), rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize(
-    "norm", [BatchNorm2d(3, track_running_stats=False), nn.BatchNorm2d(3, track_running_stats=False)]
-)
-def test_a_norm_without_running_statistics_is_refused_by_name(norm):
-    with pytest.raises(ValueError, match=r"running statistics \(got BatchNorm2d '1.0', which has none\)"):
-        freeze(nn.Sequential(nn.ReLU(), nn.Sequential(norm)))
-
-
-def test_a_lazy_norm_is_refused_until_it_has_seen_a_batch():
-    lazy = nn.LazyBatchNorm1d()
-    with pytest.raises(ValueError, match="uninitialized"):  # as torch says
-        freeze(lazy)
-    lazy(torch.randn(6, 3))
-    assert freeze(lazy).num_features == 3
-
-
-def test_a_frozen_norm_without_running_statistics_is_refused_on_forward():
-    for mode in (True, False):
-        with pytest.raises(ValueError, match=r"running statistics \(got none\)"):
-            FrozenBatchNorm(3, track_running_stats=False).train(mode)(torch.randn(6, 3))
-
-
-@pytest.mark.parametrize("missing", ["weight", "bias"])
-def test_a_weight_or_a_bias_that_was_taken_away_stays_away(missing, unlike_new):
-    norm = unlike_new(nn.BatchNorm1d(3)).eval()
-    setattr(norm, missing, None)
-    x = torch.randn(6, 3)
-    frozen = freeze(norm)
-    assert getattr(frozen, missing) is None
-    torch.testing.assert_close(frozen(x), norm(x))
-
-
-class WithReLU(nn.BatchNorm1d):
-    def forward(self, x):
-        return super().forward(x).relu()
-
-
-class WithOtherStatistics(BatchNorm):
-    def statistics(self, x):
-        return x.amin(0), x.amax(0)
-
-
-@pytest.mark.parametrize("kind", [WithReLU, WithOtherStatistics, MaskedBatchNorm])
-def test_a_norm_that_does_more_is_refused(kind):
-    with pytest.raises(TypeError, match=rf"nothing but normalize \(got {kind.__name__} '0'\)"):
-        freeze(nn.Sequential(kind(3)))
-
-
 @modes
 def test_another_number_of_channels_is_refused(mode):
     with pytest.raises(RuntimeError, match=r"3 channels \(got 2\)"):
         FrozenBatchNorm(3).train(mode)(torch.randn(6, 2))
 
 
-@pytest.mark.parametrize("affine", [True, False])
-@pytest.mark.parametrize("momentum", [0.3, None])
-@pytest.mark.parametrize("norm", [BatchNorm, nn.BatchNorm1d])
-def test_the_arguments_stay_the_same(norm, momentum, affine):
-    frozen = freeze(norm(3, momentum=momentum, affine=affine))
-    assert (frozen.momentum, frozen.affine) == (momentum, affine)
-
-
+@modes
 @pytest.mark.parametrize("missing", ["running_mean", "running_var"])
-def test_one_of_the_two_running_statistics_is_not_enough(missing):
-    for norm in (BatchNorm1d(3), nn.BatchNorm1d(3)):
-        setattr(norm, missing, None)
-        with pytest.raises(ValueError, match="which has none"):
-            freeze(norm)
-    norm = FrozenBatchNorm(3)
+def test_without_both_running_statistics_it_refuses_to_work(missing, mode):
+    norm = FrozenBatchNorm(3).train(mode)
     setattr(norm, missing, None)
     with pytest.raises(ValueError, match=r"running statistics \(got none\)"):
         norm(torch.randn(6, 3))

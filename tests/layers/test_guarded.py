@@ -8,17 +8,9 @@ from torch import nn
 
 from bnlib.layers import BatchNorm, GuardedBatchNorm, SkippingBatchNorm
 
-THEIRS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 guarded = pytest.mark.parametrize("guarded", [GuardedBatchNorm, SkippingBatchNorm])
 bad = pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 momenta = pytest.mark.parametrize("momentum", [0.1, None])
-
-
-def assert_same_state(a, b, rtol=0, atol=0):
-    a, b = a.state_dict(), b.state_dict()
-    assert list(a) == list(b)
-    for name in b:
-        torch.testing.assert_close(a[name], b[name], rtol=rtol, atol=atol)
 
 
 def spoil(x, value):
@@ -30,10 +22,10 @@ def spoil(x, value):
 
 @bad
 @momenta
-def test_one_bad_batch_poisons_torch_for_ever_and_ours_not_at_all(new_batch, value, momentum, agree):
-    dtype = new_batch().dtype
-    ours = SkippingBatchNorm(3, momentum=momentum, dtype=dtype)
-    theirs, never = (THEIRS[new_batch().ndim](3, momentum=momentum, dtype=dtype) for _ in range(2))
+def test_one_bad_batch_poisons_torch_for_ever_and_ours_not_at_all(new_batch, pair, value, momentum, agree):
+    arguments = {"momentum": momentum, "dtype": new_batch().dtype}
+    ours = SkippingBatchNorm(3, **arguments)
+    theirs, never = (pair(new_batch().ndim, 3, **arguments)[1] for _ in range(2))
     for i in range(30):
         batch = new_batch()
         if i == 5:
@@ -50,47 +42,36 @@ def test_one_bad_batch_poisons_torch_for_ever_and_ours_not_at_all(new_batch, val
 
 @bad
 @momenta
-def test_the_default_raises_names_the_channels_and_moves_nothing(x, unlike_new, value, momentum):
+def test_the_default_raises_names_the_channels_and_moves_nothing(x, unlike_new, same_state, value, momentum):
     norm = unlike_new(GuardedBatchNorm(3, momentum=momentum, dtype=x.dtype))
     before = copy.deepcopy(norm)
     with pytest.raises(
         ValueError, match=r"finite batch statistics \(got NaN or infinity in channels \[1\]\)"
     ):
         norm(spoil(x, value))
-    assert_same_state(norm, before)
+    same_state(norm, before)
     norm(x), before(x)
-    assert_same_state(norm, before)
+    same_state(norm, before)
 
 
 @bad
-def test_a_skipped_batch_moves_no_channel_and_is_not_hidden(x, unlike_new, value):
+def test_a_skipped_batch_moves_no_channel_and_is_not_hidden(x, unlike_new, same_state, value):
     norm = unlike_new(SkippingBatchNorm(3, dtype=x.dtype))
     before = copy.deepcopy(norm)
     y = norm(spoil(x, value))
-    assert_same_state(norm, before)
+    same_state(norm, before)
     assert y[:, 1].isnan().any()
     assert y[:, ::2].isfinite().all()
 
 
 @guarded
 @pytest.mark.parametrize("arguments", [{}, {"momentum": None}, {"affine": False}], ids=str)
-def test_finite_batches_are_treated_as_by_torch(new_batch, generator, unlike_new, agree, guarded, arguments):
-    dtype = new_batch().dtype
-    ours = unlike_new(guarded(3, **arguments, dtype=dtype))
-    theirs = THEIRS[new_batch().ndim](3, **arguments, dtype=dtype)
-    theirs.load_state_dict(ours.state_dict())
-    for i in range(4):
-        if i == 3:
-            ours.eval(), theirs.eval()
-        x = new_batch().requires_grad_()
-        x_theirs = x.detach().clone().requires_grad_()
-        dy = torch.randn(x.shape, generator=generator, dtype=dtype)
-        y, y_theirs = ours(x), theirs(x_theirs)
-        agree(y, y_theirs, times=10)
-        y.backward(dy), y_theirs.backward(dy)
-        agree(x.grad, x_theirs.grad, times=50)
-        tolerance = 1e-3 if dtype == torch.float32 else 1e-10
-        assert_same_state(ours, theirs, rtol=tolerance, atol=tolerance)
+def test_finite_batches_are_treated_as_by_torch(new_batch, twins, train_alike, guarded, arguments):
+    _, theirs = twins(new_batch().ndim, 3, **arguments, dtype=new_batch().dtype)
+    ours = guarded(3, **arguments, dtype=new_batch().dtype)
+    ours.load_state_dict(theirs.state_dict())
+    for mode in (True, True, True, False):
+        train_alike(ours.train(mode), theirs.train(mode), new_batch())
 
 
 @guarded
@@ -114,26 +95,26 @@ def test_finite_values_whose_variance_overflows_are_refused():
         ours(x)
 
 
-def test_a_variance_too_large_for_a_half_buffer_is_refused():
+def test_a_variance_too_large_for_a_half_buffer_is_refused(same_state):
     x = torch.tensor([[1e3, 1.0], [-1e3, 2.0]], dtype=torch.float16)  # computed in float32, kept in float16
     plain, norm = BatchNorm(2).half(), GuardedBatchNorm(2).half()
     plain(x)
     assert not (plain.running_mean.isfinite() & plain.running_var.isfinite())[0]
     with pytest.raises(ValueError, match=r"channels \[0\]"):
         norm(x)
-    assert_same_state(norm, BatchNorm(2).half())
+    same_state(norm, BatchNorm(2).half())
 
 
 @guarded
 @pytest.mark.parametrize("x", [torch.full((6, 3), torch.nan)], ids=["all NaN"])
-def test_nothing_is_guarded_where_nothing_is_kept(x, unlike_new, guarded):
+def test_nothing_is_guarded_where_nothing_is_kept(x, unlike_new, same_state, guarded):
     for norm in (unlike_new(guarded(3)).eval(), guarded(3, track_running_stats=False)):
         before = copy.deepcopy(norm)
         assert norm(x).isnan().all()
-        assert_same_state(norm, before)
+        same_state(norm, before)
 
 
-def test_a_subclass_says_what_else_to_do(x):
+def test_a_subclass_says_what_else_to_do(x, same_state):
     class Noting(GuardedBatchNorm):
         def refuse(self, bad):
             self.noted = bad
@@ -141,18 +122,18 @@ def test_a_subclass_says_what_else_to_do(x):
     norm = Noting(3, dtype=x.dtype)
     norm(spoil(x, torch.nan))
     assert norm.noted.tolist() == [False, True, False]
-    assert_same_state(norm, BatchNorm(3, dtype=x.dtype))
+    same_state(norm, BatchNorm(3, dtype=x.dtype))
 
 
 @guarded
-def test_a_deep_copy_shares_nothing_and_state_dicts_load_both_ways(x, unlike_new, guarded):
-    norm, theirs = unlike_new(guarded(3, dtype=x.dtype)), THEIRS[x.ndim](3, dtype=x.dtype)
-    theirs.load_state_dict(norm.state_dict())
+def test_a_deep_copy_shares_nothing_and_state_dicts_load_both_ways(x, twins, same_state, guarded):
+    norm, (_, theirs) = guarded(3, dtype=x.dtype), twins(x.ndim, 3, dtype=x.dtype)
+    norm.load_state_dict(theirs.state_dict())
     twin = copy.deepcopy(norm)
     twin(x)
-    assert_same_state(norm, theirs)
+    same_state(norm, theirs)
     twin.load_state_dict(theirs.state_dict())
-    assert_same_state(twin, theirs)
+    same_state(twin, theirs)
     assert twin.state_dict()._metadata == theirs.state_dict()._metadata
 
 
@@ -162,8 +143,20 @@ def test_one_value_per_channel_is_refused_as_by_the_layer(guarded):
         guarded(3)(torch.ones(1, 3))
 
 
-def test_a_mean_too_large_for_a_half_buffer_is_refused():
+def test_a_mean_too_large_for_a_half_buffer_is_refused(same_state):
     norm = GuardedBatchNorm(2).half()
     with pytest.raises(ValueError, match=r"channels \[0\]"):
         norm.keep(torch.tensor([1e5, 1.0]), torch.ones(2))
-    assert_same_state(norm, BatchNorm(2).half())
+    same_state(norm, BatchNorm(2).half())
+
+
+@bad
+def test_of_a_population_the_skipping_norm_counts_what_it_does_not_skip(x, value):
+    norm = SkippingBatchNorm(3, dtype=x.dtype)
+    assert norm.counted(x) is x
+    assert norm.counted(spoil(x, value)).shape == (0, *x.shape[1:])
+
+
+def test_of_a_population_a_batch_too_large_for_the_buffers_does_not_count():
+    norm = SkippingBatchNorm(2).half()
+    assert len(norm.counted(torch.tensor([[1e3, 1.0], [-1e3, 2.0]], dtype=torch.float16))) == 0

@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -13,16 +14,17 @@ from bnlib.layers import (
     MaskedBatchNorm,
     SkippingBatchNorm,
     algorithm2,
+    batch_statistics,
     pooled,
     recompute_statistics,
 )
-from bnlib.layers.population import BatchStatistics
+from bnlib.reference import Statistics
 
 
 def batch_stats(x):
     """By torch's own mean and variance."""
     values = x.transpose(0, 1).flatten(1)
-    return BatchStatistics(values.mean(dim=1), values.var(dim=1, correction=0), values.shape[1])
+    return Statistics(values.mean(dim=1), values.var(dim=1, correction=0), values.shape[1])
 
 
 @pytest.fixture
@@ -36,18 +38,28 @@ def model():
     return model
 
 
+def drawn(generator, sizes):
+    return [3 + 2 * torch.randn(n, 5, generator=generator, dtype=torch.float64) for n in sizes]
+
+
 @pytest.fixture
 def batches(generator):
-    return [3 + 2 * torch.randn(n, 5, generator=generator, dtype=torch.float64) for n in (8, 8, 8)]
+    return drawn(generator, (8, 8, 8))
 
 
 @pytest.fixture
 def ragged(generator):
-    return [3 + 2 * torch.randn(n, 5, generator=generator, dtype=torch.float64) for n in (9, 2, 5)]
+    return drawn(generator, (9, 2, 5))
 
 
-def assert_close(a, b):
-    torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+assert_close = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
+
+
+def assert_population(norm, x):
+    """The running statistics are the mean and the biased variance of all of x."""
+    whole = batch_stats(x)
+    assert_close(norm.running_mean, whole.mean)
+    assert_close(norm.running_var, whole.var)
 
 
 def test_algorithm_2_averages_the_means_and_the_unbiased_variances(new_batch, agree):
@@ -62,6 +74,12 @@ def test_algorithm_2_averages_the_means_and_the_unbiased_variances(new_batch, ag
 def test_algorithm_2_refuses_batches_of_other_sizes_or_of_one(generator, sizes):
     with pytest.raises(ValueError, match="batches of one size m > 1"):
         algorithm2([batch_stats(torch.randn(n, 3, generator=generator)) for n in sizes])
+
+
+@pytest.mark.parametrize("combine", [algorithm2, pooled])
+def test_a_population_without_a_batch_is_refused(combine):
+    with pytest.raises(ValueError, match=r"the statistics of at least one batch \(got none\)"):
+        combine(iter([]))
 
 
 def test_pooled_statistics_are_those_of_all_values_with_ragged_batches(new_batch, agree):
@@ -81,20 +99,20 @@ def test_pooling_survives_a_large_mean_in_float32(generator):
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [(algorithm2, reference.population_algorithm2), (pooled, reference.population_pooled)],
+    [(algorithm2, reference.algorithm2), (pooled, reference.pooled)],
 )
 def test_torch_and_numpy_agree(new_batch, agree, ours, theirs):
     batches = [new_batch() for _ in range(3)]
     by_numpy = theirs(reference.batch_statistics(b.numpy()) for b in batches)
-    for a, b in zip(ours([batch_stats(b) for b in batches]), by_numpy, strict=True):
+    by_torch = ours(batch_statistics(b) for b in batches)
+    assert type(by_torch) is type(by_numpy) is reference.Population
+    for a, b in zip(by_torch, by_numpy, strict=True):
         agree(a, torch.from_numpy(b))
 
 
 def test_the_first_norm_gets_the_statistics_of_all_its_inputs(model, ragged):
     recompute_statistics(model, ragged)
-    u = model[0](torch.cat(ragged))
-    assert_close(model[1].running_mean, u.mean(dim=0))
-    assert_close(model[1].running_var, u.var(dim=0, correction=0))
+    assert_population(model[1], model[0](torch.cat(ragged)))
 
 
 @pytest.mark.parametrize("mode", [True, False], ids=["training", "inference"])
@@ -112,12 +130,9 @@ def test_later_norms_see_inputs_normalized_batch_by_batch(model, batches, combin
     assert_close(model[4].running_var, expected[1])
 
 
-def test_pooling_is_what_happens_unless_said(model, batches):
+def test_pooling_is_what_happens_unless_said(model, batches, same_state):
     twin = copy.deepcopy(model)
-    recompute_statistics(model, batches)
-    recompute_statistics(twin, batches, pooled)
-    for a, b in zip(model.buffers(), twin.buffers(), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    same_state(recompute_statistics(model, batches), recompute_statistics(twin, batches, pooled))
 
 
 def test_algorithm_2_over_a_model_is_momentum_none_over_it(model, batches):
@@ -140,46 +155,40 @@ def test_a_convolutions_statistics_pool_the_positions(generator):
     images = torch.rand(6, 1, 28, 28, generator=generator, dtype=torch.float64)
     recompute_statistics(model, images.split(2))
     u = model.hidden[0].linear(images).detach()
-    assert_close(model.hidden[0].norm.running_mean, u.mean(dim=(0, 2, 3)))
-    assert_close(model.hidden[0].norm.running_var, u.var(dim=(0, 2, 3), correction=0))
+    assert_population(model.hidden[0].norm, u)
     recompute_statistics(model, [images], algorithm2)
     assert_close(model.hidden[0].norm.running_var, u.var(dim=(0, 2, 3), correction=1))
 
 
-def test_a_data_loader_will_do(model, batches):
+def test_a_data_loader_will_do(model, batches, same_state):
     x = torch.cat(batches)
     twin = copy.deepcopy(model)
     recompute_statistics(model, DataLoader(TensorDataset(x, torch.zeros(len(x))), batch_size=5))
-    recompute_statistics(twin, x.split(5))
-    for a, b in zip(model.buffers(), twin.buffers(), strict=True):
-        assert_close(a, b)
+    same_state(model, recompute_statistics(twin, x.split(5)), tolerance=1e-12)
 
 
-def state(model):
-    """Everything that recomputing must not touch, statistics included."""
-    buffers = {name: v.clone() for name, v in model.state_dict().items()}
-    return (
-        buffers,
-        [m.training for m in model.modules()],
-        [len(m._forward_pre_hooks) for m in model.modules()],
-    )
+@pytest.fixture
+def untouched(same_state):
+    """Assert that a model is as it was: its state, its modes and its hooks."""
+
+    def rest(model):
+        return [(m.training, len(m._forward_pre_hooks)) for m in model.modules()]
+
+    def check(model, before):
+        same_state(model, before)
+        assert rest(model) == rest(before)
+
+    return check
 
 
-def assert_same_state(model, before):
-    buffers, *rest = state(model)
-    assert rest == list(before[1:])
-    for name, v in buffers.items():
-        torch.testing.assert_close(v, before[0][name], rtol=0, atol=0)
-
-
-def test_nothing_moves_but_the_running_mean_and_variance(model, batches):
-    before = state(model)
+def test_nothing_moves_but_the_running_mean_and_variance(model, batches, untouched):
+    before = copy.deepcopy(model)
     assert recompute_statistics(model, batches) is model
-    for name in list(before[0]):
+    for name, v in before.state_dict().items():
         if name.endswith(("running_mean", "running_var")):
-            assert not torch.equal(model.state_dict()[name], before[0][name])
-            before[0][name] = model.state_dict()[name]
-    assert_same_state(model, before)
+            assert not torch.equal(model.state_dict()[name], v)
+            v.copy_(model.state_dict()[name])
+    untouched(model, before)
 
 
 def failing(batches):
@@ -198,25 +207,25 @@ def one_example_last(batches):
 @pytest.mark.parametrize(
     ("spoil", "error"), [(failing, OSError), (wrong_width, RuntimeError), (one_example_last, ValueError)]
 )
-def test_a_failure_midway_leaves_everything_as_it_was(model, batches, spoil, error):
-    before = state(model)
+def test_a_failure_midway_leaves_everything_as_it_was(model, batches, untouched, spoil, error):
+    before = copy.deepcopy(model)
     with pytest.raises(error):
         recompute_statistics(model, spoil(batches))
-    assert_same_state(model, before)
+    untouched(model, before)
 
 
-def test_batches_that_algorithm_2_refuses_leave_everything_as_it_was(model, ragged):
-    before = state(model)
+def test_batches_that_algorithm_2_refuses_leave_everything_as_it_was(model, ragged, untouched):
+    before = copy.deepcopy(model)
     with pytest.raises(ValueError, match=r"batches of one size m > 1 \(got \[2, 5, 9\] values per channel\)"):
         recompute_statistics(model, ragged, algorithm2)
-    assert_same_state(model, before)
+    untouched(model, before)
 
 
-def test_no_batch_at_all_is_refused(model):
-    before = state(model)
+def test_no_batch_at_all_is_refused(model, untouched):
+    before = copy.deepcopy(model)
     with pytest.raises(ValueError, match="at least one batch"):
         recompute_statistics(model, [])
-    assert_same_state(model, before)
+    untouched(model, before)
 
 
 @pytest.mark.parametrize(
@@ -242,9 +251,7 @@ def test_padded_sequences_of_any_lengths_have_the_statistics_of_their_valid_posi
         x.movedim(1, -1)[~mask] = torch.nan
         batches.append((x, mask))
     recompute_statistics(norm, batches, call=lambda model, batch: model(*batch))
-    whole = batch_stats(torch.cat(valid))
-    assert_close(norm.running_mean, whole.mean)
-    assert_close(norm.running_var, whole.var)
+    assert_population(norm, torch.cat(valid))
 
 
 def test_half_precision_inputs_are_measured_in_float32(generator):
@@ -253,22 +260,17 @@ def test_half_precision_inputs_are_measured_in_float32(generator):
     torch.testing.assert_close(norm.running_var, x.float().var(dim=0, correction=0))
 
 
-def test_what_is_no_batch_norm_or_is_frozen_stays_as_it_is(generator):
-    others = [nn.InstanceNorm1d(5, track_running_stats=True), FrozenBatchNorm(5)]
-    before = [copy.deepcopy(norm.state_dict()) for norm in others]
-    recompute_statistics(
-        nn.Sequential(nn.Unflatten(1, (5, 1)), *others, nn.BatchNorm1d(5)).eval(),
-        [torch.randn(6, 5, generator=generator)],
-    )
-    for norm, state in zip(others, before, strict=True):
-        for name, v in norm.state_dict().items():
-            torch.testing.assert_close(v, state[name], rtol=0, atol=0)
+def test_what_is_no_batch_norm_or_is_frozen_stays_as_it_is(generator, same_state):
+    others = nn.Sequential(nn.InstanceNorm1d(5, track_running_stats=True), FrozenBatchNorm(5)).eval()
+    before, x = copy.deepcopy(others), torch.randn(6, 5, 1, generator=generator)
+    recompute_statistics(nn.Sequential(others, nn.BatchNorm1d(5)), [x])
+    same_state(others, before)
     with pytest.raises(ValueError, match="batch norms that keep running statistics"):
-        recompute_statistics(nn.Sequential(*others), [torch.randn(6, 5, 1)])
+        recompute_statistics(others, [x])
 
 
 def test_algorithm_2_takes_batches_of_two_values():
-    two = BatchStatistics(torch.tensor([3.0]), torch.tensor([0.25]), 2)
+    two = Statistics(torch.tensor([3.0]), torch.tensor([0.25]), 2)
     mean, var = algorithm2([two, two])
     assert (mean.item(), var.item()) == (3.0, 0.5)
 
@@ -279,9 +281,7 @@ def test_an_empty_batch_and_one_of_padding_alone_say_nothing(generator):
     norm = MaskedBatchNorm(3, dtype=x.dtype)
     batches = [(x, mask), (x, ~mask), (x[:0], mask[:0])]
     recompute_statistics(norm, batches, call=lambda model, batch: model(*batch))
-    whole = batch_stats(x)
-    assert_close(norm.running_mean, whole.mean)
-    assert_close(norm.running_var, whole.var)
+    assert_population(norm, x)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1e30])

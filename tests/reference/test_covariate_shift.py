@@ -181,7 +181,7 @@ def test_the_effective_sample_size_tends_to_n_over_the_mean_squared_weight(rng):
 @pytest.mark.parametrize(
     ("x", "y", "w", "message"),
     [
-        ([0, 1, 2], [0, 1], None, "one shape"),
+        ([0, 1, 2], [0, 1], None, r"one shape \(n,\) \(got \(3,\), \(2,\), \(3,\)\)"),
         ([0, 1, 2], [0, 1, 2], [1, 1], "one shape"),
         ([0, 1, 2], [0, 1, 2], [1, 1, 1, 1], "one shape"),
         ([0, 1, 2], [0, 1], [1, 1], "one shape"),

@@ -11,10 +11,10 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from bnlib.reference import (
     Statistics,
+    algorithm2,
     batch_statistics,
     merge_statistics,
-    population_algorithm2,
-    population_pooled,
+    pooled,
     unbiased_variance,
     update_running,
 )
@@ -140,7 +140,7 @@ def test_half_of_the_start_is_forgotten_after_the_half_life(momentum, steps):
 
 def test_algorithm_2_averages_the_means_and_the_unbiased_variances(rng, x, tolerance):
     batches = [x, 2 * x - 1, x[::-1] ** 2]
-    mean, var = population_algorithm2(batch_statistics(batch) for batch in batches)
+    mean, var = algorithm2(batch_statistics(batch) for batch in batches)
     rows = [channels(batch) for batch in batches]
     np.testing.assert_allclose(mean, sum(r.mean(axis=1) for r in rows) / 3, **tolerance)
     np.testing.assert_allclose(var, sum(r.var(axis=1, ddof=1) for r in rows) / 3, **tolerance)
@@ -148,7 +148,7 @@ def test_algorithm_2_averages_the_means_and_the_unbiased_variances(rng, x, toler
 
 def test_algorithm_2_leaves_out_the_spread_of_the_batch_means():
     batches = [np.full((4, 2), value) for value in (1.0, 5.0)]
-    mean, var = population_algorithm2(map(batch_statistics, batches))
+    mean, var = algorithm2(map(batch_statistics, batches))
     np.testing.assert_array_equal(mean, 3)
     np.testing.assert_array_equal(var, 0)
 
@@ -156,21 +156,21 @@ def test_algorithm_2_leaves_out_the_spread_of_the_batch_means():
 def test_algorithm_2_refuses_ragged_batches():
     batches = [batch_statistics(np.zeros((n, 2))) for n in (4, 3)]
     with pytest.raises(ValueError, match=r"one size \(got \[3, 4\] values per channel\)"):
-        population_algorithm2(batches)
+        algorithm2(batches)
 
 
 def test_algorithm_2_refuses_batches_of_one_value():
     with pytest.raises(ValueError, match="more than 1 value"):
-        population_algorithm2([batch_statistics(np.zeros((1, 2)))])
+        algorithm2([batch_statistics(np.zeros((1, 2)))])
 
 
-@pytest.mark.parametrize("population", [population_algorithm2, population_pooled])
+@pytest.mark.parametrize("population", [algorithm2, pooled])
 def test_a_population_without_a_batch_is_refused(population):
     with pytest.raises(ValueError, match="at least one batch"):
         population([])
 
 
-@pytest.mark.parametrize("population", [population_algorithm2, population_pooled])
+@pytest.mark.parametrize("population", [algorithm2, pooled])
 def test_population_statistics_keep_the_dtype(x, population):
     mean, var = population([batch_statistics(x)] * 3)
     assert mean.dtype == var.dtype == x.dtype
@@ -178,7 +178,7 @@ def test_population_statistics_keep_the_dtype(x, population):
 
 def test_pooled_statistics_are_those_of_all_values_with_ragged_batches(x, tolerance):
     ragged = np.concatenate([x, x[:1] + 1])
-    mean, var = population_pooled(map(batch_statistics, (ragged[:1], ragged[1:])))
+    mean, var = pooled(map(batch_statistics, (ragged[:1], ragged[1:])))
     np.testing.assert_allclose(mean, channels(ragged).mean(axis=1), **tolerance)
     np.testing.assert_allclose(var, channels(ragged).var(axis=1), **tolerance)
 
@@ -188,6 +188,6 @@ def test_pooled_statistics_are_those_of_wu_and_johnson(rng):
     n = sum(b.count for b in batches)
     mu = sum(b.count * b.mean for b in batches) / n
     second_moment = sum(b.count * (b.mean**2 + b.var) for b in batches) / n
-    mean, var = population_pooled(batches)
+    mean, var = pooled(batches)
     np.testing.assert_allclose(mean, mu, rtol=1e-12)
     np.testing.assert_allclose(var, second_moment - mu**2, rtol=1e-12)
