@@ -66,10 +66,10 @@ class MNIST:
     test_labels: np.ndarray
     source: str  # "folder", "cache", "download" or "embedded"
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return self.describe()
 
-    def describe(self):
+    def describe(self) -> str:
         """Name the sizes and the origin in one line, the same on every machine with the same images."""
         # Folder, cache and download hold the same bytes: only the embedded images are others.
         train, test = len(self.train_labels), len(self.test_labels)
@@ -77,7 +77,9 @@ class MNIST:
         origin = embedded if self.source == "embedded" else "official files"
         return f"MNIST: {train:,} training and {test:,} test images ({origin})"
 
-    def tensors(self, split="train", *, flat=True, dtype=torch.float32):
+    def tensors(
+        self, split: str = "train", *, flat: bool = True, dtype: torch.dtype = torch.float32
+    ) -> Split:
         """Give the split "train" or "test" as tensors, an image as a row (`flat`) or as one channel.
 
         Raises
@@ -92,7 +94,7 @@ class MNIST:
         return Split(x.flatten(1) if flat else x.unsqueeze(1), torch.tensor(labels, dtype=torch.int64))
 
 
-def load_mnist(folder=None, *, seed=0, download=True):
+def load_mnist(folder: str | os.PathLike | None = None, *, seed: int = 0, download: bool = True) -> MNIST:
     """Load MNIST from the first place that has it.
 
     The places, in order: `folder`, or else the folder that the environment variable ``BNLIB_DATA_DIR``
@@ -153,7 +155,7 @@ def load_mnist(folder=None, *, seed=0, download=True):
     return mnist
 
 
-def parse_idx(data):
+def parse_idx(data: bytes) -> np.ndarray:
     """Read the bytes of an IDX file, gzipped or not, as a uint8 array in the shape that its header states.
 
     Raises

@@ -227,7 +227,13 @@ def run_experiment(
 
 
 def plan(experiment: Experiment, seeds: int | None, steps: int | None) -> tuple[list[int], list[int]]:
-    """The seeds and the steps to look at, when fewer or more are asked for."""
+    """The seeds and the steps to look at, when fewer or more are asked for.
+
+    Raises
+    ------
+    ValueError
+        If either number is not positive.
+    """
     for name, value in (("seeds", seeds), ("steps", steps)):
         if value is not None and value < 1:
             raise ValueError(f"expected a positive number of {name} (got {value})")
