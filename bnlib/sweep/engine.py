@@ -82,30 +82,37 @@ def train_stacked(
         does not fit the data.
     """
     if not models or len(models) != len(seeds):
-        raise ValueError(f"expected as many seeds as models (got {len(seeds)} and {len(models)})")
-    if list(look_steps) != sorted(set(look_steps)) or len(look_steps) < 2 or look_steps[0] != 0:
-        raise ValueError(f"expected look_steps that ascend from 0 (got {list(look_steps)})")
+        got = f"got {len(seeds)} and {len(models)}"
+        raise ValueError(f"expected as many seeds as models ({got})")
+    looked = list(look_steps)
+    if len(looked) < 2 or looked[0] != 0 or looked != sorted(set(looked)):
+        raise ValueError(f"expected look_steps that ascend from 0 (got {looked})")
     for model in models:
         model.train()
     parameters, buffers = stack_module_state(models)  # name -> (R, ...)
     parameters = {name: p.detach() for name, p in parameters.items()}
-    skeleton = copy.deepcopy(models[0]).to("meta")  # its numbers come from the stacks
+    # without numbers of its own: they come from the stacks
+    skeleton = copy.deepcopy(models[0]).to("meta")
 
     def loss_of(own_parameters, own_buffers, x, y):
-        return F.cross_entropy(functional_call(skeleton, (own_parameters, own_buffers), (x,)), y)
+        scores = functional_call(skeleton, (own_parameters, own_buffers), (x,))
+        return F.cross_entropy(scores, y)
 
     gradients_and_losses = vmap(grad_and_value(loss_of))
     images, labels = train_set
-    orders = [minibatches(len(images), batch_size, torch.Generator().manual_seed(seed)) for seed in seeds]
-    losses: list[Tensor] = []
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    orders = [minibatches(len(images), batch_size, g) for g in generators]
+    decays = weight_decay or {}
+    losses = []
     looks = [{0: look(model, test_set, probe)} for model in models]
 
     for step in range(1, look_steps[-1] + 1):
         batch = torch.stack([next(order) for order in orders])  # (R, m)
-        gradients, loss = gradients_and_losses(parameters, buffers, images[batch], labels[batch])
+        x, y = images[batch], labels[batch]
+        gradients, loss = gradients_and_losses(parameters, buffers, x, y)
         for name, p in parameters.items():
-            decay = (weight_decay or {}).get(name, 0)
-            p -= learning_rate * (gradients[name] + decay * p if decay else gradients[name])
+            gradient, decay = gradients[name], decays.get(name, 0)
+            p -= learning_rate * (gradient + decay * p if decay else gradient)
         losses.append(loss)
         if step in look_steps:
             for r, model in enumerate(models):
