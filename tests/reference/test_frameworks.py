@@ -135,9 +135,8 @@ def test_the_defaults_are_not_each_others():
 
 def test_the_plain_average_has_no_counterpart():
     assert convert_momentum(None, TORCH, TORCH) is None
-    with pytest.raises(
-        ValueError, match=r"plain average\): no constant momentum averages all batches alike$"
-    ):
+    said = r"got momentum=None, PyTorch's plain average\): no constant momentum averages all batches alike$"
+    with pytest.raises(ValueError, match=said):
         convert_momentum(None, TORCH, KERAS)
 
 
