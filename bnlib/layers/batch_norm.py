@@ -152,7 +152,7 @@ class BatchNorm(nn.Module):
         tracking = self.track_running_stats and self.running_mean is not None
         if self.training and tracking:
             if m > 0:
-                self.keep(mean, var * (m / (m - 1)))
+                self.keep(mean.detach(), var.detach() * (m / (m - 1)))
             else:
                 self.num_batches_tracked += 1
         return mean, var
@@ -164,10 +164,11 @@ class BatchNorm(nn.Module):
         if momentum is None:
             # in the statistics' dtype: a quotient of integers would be float32
             momentum = 1 / self.num_batches_tracked.to(mean.dtype)
-        mean = update_running(self.running_mean, mean.detach(), momentum)
-        var = update_running(self.running_var, unbiased_var.detach(), momentum)
-        self.running_mean.copy_(mean)
-        self.running_var.copy_(var)
+        with torch.no_grad():
+            mean = update_running(self.running_mean, mean, momentum)
+            var = update_running(self.running_var, unbiased_var, momentum)
+            self.running_mean.copy_(mean)
+            self.running_var.copy_(var)
 
     def counted(self, x: Tensor) -> Tensor:
         """The values that x adds to a population, channels second: all of them.

@@ -214,6 +214,18 @@ def test_buffers_taken_away_afterwards_mean_batch_statistics_as_in_torch(x, pair
         agree(ours.train(mode)(x), theirs.train(mode)(x))
 
 
+def test_who_overrides_keep_is_handed_statistics_without_a_graph():
+    handed = []
+
+    class Recorded(BatchNorm):
+        def keep(self, mean, unbiased_var):
+            handed.extend([mean, unbiased_var])
+
+    Recorded(3)(torch.randn(4, 3, requires_grad=True))
+    assert len(handed) == 2
+    assert not any(v.requires_grad for v in handed)
+
+
 def test_statistics_kept_by_hand_bring_no_graph_with_them():
     norm = BatchNorm(3)
     norm.keep(torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True))
