@@ -87,7 +87,7 @@ def recompute_statistics(
     combine: Callable[[list[Statistics]], Population] = pooled,
     call: Callable = _first_input,
 ) -> nn.Module:
-    """Set the running statistics from the training data, with the weights as now.
+    """Set the running statistics of a model from the training data, as it is now.
 
     Each batch goes through the model with batch statistics, as in training, and
     each norm's input is measured. Empty batches say nothing, and a
@@ -135,10 +135,8 @@ def recompute_statistics(
             raise ValueError(
                 "expected at least one batch through every batch norm (got none)"
             )
-        combined = {
-            norm: combine(statistics) for norm, statistics in seen.items()
-        }
-        for norm, (mean, var) in combined.items():
+        populations = {norm: combine(batches) for norm, batches in seen.items()}
+        for norm, (mean, var) in populations.items():
             norm.running_mean.copy_(mean)
             norm.running_var.copy_(var)
     return model
@@ -146,22 +144,18 @@ def recompute_statistics(
 
 def _measure(
     model: nn.Module, norms: list[nn.Module], batches: Iterable, call: Callable
-):
+) -> dict[nn.Module, list[Statistics]]:
     """What every batch says to every norm, in training, with nothing moved."""
-    seen: dict[nn.Module, list[Statistics]] = {norm: [] for norm in norms}
+    seen = {norm: [] for norm in norms}
 
     def look(norm, inputs, keywords):
         x = counted(norm, *inputs, **keywords)
         if x.numel():
             seen[norm].append(batch_statistics(at_least_float32(x)))
 
-    before = [
-        (
-            norm,
-            norm.training,
-            norm.register_forward_pre_hook(look, with_kwargs=True),
-        )
-        for norm in norms
+    modes = {norm: norm.training for norm in norms}
+    hooks = [
+        norm.register_forward_pre_hook(look, with_kwargs=True) for norm in norms
     ]
     try:
         for norm in norms:
@@ -171,7 +165,8 @@ def _measure(
             for batch in batches:
                 call(model, batch)
     finally:
-        for norm, mode, hook in before:
+        for hook in hooks:
             hook.remove()
+        for norm, mode in modes.items():
             norm.train(mode)
     return seen

@@ -1,5 +1,7 @@
 """What is a batch norm? One answer for ours, torch.nn's, and what only looks like one."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -80,3 +82,17 @@ def test_of_a_population_torchs_norms_count_all_and_ours_what_they_say():
     assert counted(nn.BatchNorm1d(3), x) is counted(nn.BatchNorm1d(3), input=x) is x
     assert counted(BatchNorm(3), x) is counted(BatchNorm(3), x=x) is x
     torch.testing.assert_close(counted(MaskedBatchNorm(3), x, mask=mask), x[mask], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BATCH_NORMS if issubclass(kind, BatchNorm)])
+def test_ours_of_every_kind_have_torchs_state_dict_and_copies_that_share_nothing(
+    kind, unlike_new, same_state
+):
+    norm, theirs = unlike_new(kind(3), seed=1), unlike_new(nn.BatchNorm1d(3), seed=2)
+    assert norm.state_dict()._metadata == theirs.state_dict()._metadata
+    before, twin = copy.deepcopy(norm), copy.deepcopy(norm)
+    twin.load_state_dict(theirs.state_dict())
+    same_state(twin, theirs)
+    same_state(norm, before)
+    theirs.load_state_dict(norm.state_dict())
+    same_state(theirs, norm)

@@ -129,19 +129,6 @@ def test_masked_images_are_normalized_too(generator, dtype, agree, same_state, t
     same_state(norm, theirs, 50 * tolerance)
 
 
-@double
-def test_a_deep_copy_shares_nothing_and_state_dicts_load_both_ways(
-    x, mask, unlike_new, agree, same_state, tolerance
-):
-    norm, theirs = unlike_new(MaskedBatchNorm(3, dtype=x.dtype)), nn.BatchNorm1d(3, dtype=x.dtype)
-    theirs.load_state_dict(norm.state_dict())
-    twin = copy.deepcopy(norm)
-    twin(x, mask)
-    same_state(norm, theirs, 50 * tolerance)
-    twin.load_state_dict(theirs.state_dict())
-    same_state(twin, theirs, 50 * tolerance)
-
-
 def test_a_half_input_gives_what_the_layer_gives(x, mask):
     norm, layer, valid = MaskedBatchNorm(3), BatchNorm1d(3), concatenated(x.half(), mask)
     torch.testing.assert_close(concatenated(norm(x.half(), mask), mask), layer(valid), rtol=2e-3, atol=2e-3)
