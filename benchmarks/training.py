@@ -37,12 +37,12 @@ TARGET = 2.5  # times as fast as the idiomatic loop: ten seeds on two cores
 # name -> the network by its norm, torch.nn's norm, the setting of the sweep, steps in a call of the sweep
 DEEP = {"widths": (784, *[100] * 6, 10), "activation": nn.ReLU}
 MODELS = {
-    "paper's network": (PaperNetwork, nn.BatchNorm1d, {}, 500),
+    "paper's network": (PaperNetwork, nn.BatchNorm1d, {}, 1000),
     "ReLU, six layers": (
         partial(PaperNetwork, **DEEP),
         nn.BatchNorm1d,
         {"activation": "relu", "hidden_layers": 6},
-        300,
+        500,
     ),
     "small CNN": (SmallCNN, nn.BatchNorm2d, {"network": "SmallCNN"}, 20),
 }

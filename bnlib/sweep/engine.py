@@ -4,6 +4,7 @@ import copy
 import hashlib
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from tqdm import tqdm
 
 import bnlib
@@ -98,21 +100,24 @@ def train_stacked(
         scores = functional_call(skeleton, (own_parameters, own_buffers), (x,))
         return F.cross_entropy(scores, y)
 
-    gradients_and_losses = vmap(grad_and_value(loss_of))
+    step_all = vmap(grad_and_value(loss_of))
     images, labels = train_set
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     orders = [minibatches(len(images), batch_size, g) for g in generators]
     decays = weight_decay or {}
     losses = []
     looks = [{0: look(model, test_set, probe)} for model in models]
+    if threading.current_thread() is threading.main_thread():
+        step_all = _traced(step_all, parameters, buffers, images, labels, batch_size)
 
     for step in range(1, look_steps[-1] + 1):
         batch = torch.stack([next(order) for order in orders])  # (R, m)
         x, y = images[batch], labels[batch]
-        gradients, loss = gradients_and_losses(parameters, buffers, x, y)
+        gradients, loss = step_all(parameters, buffers, x, y)
         for name, p in parameters.items():
-            gradient, decay = gradients[name], decays.get(name, 0)
-            p -= learning_rate * (gradient + decay * p if decay else gradient)
+            if decays.get(name):
+                p.mul_(1 - learning_rate * decays[name])
+            p.sub_(gradients[name], alpha=learning_rate)
         losses.append(loss)
         if step in look_steps:
             for r, model in enumerate(models):
@@ -120,6 +125,17 @@ def train_stacked(
                 looks[r][step] = look(model, test_set, probe)
     per_model = torch.stack(losses, dim=1).numpy()  # (R, steps)
     return [History.collect(*run) for run in zip(per_model, looks, strict=True)]
+
+
+def _traced(step_all: Callable, parameters, buffers, images, labels, batch_size: int) -> Callable:
+    """The same operations without the time that vmap and grad take over each of them, at every step.
+
+    Only for the main thread: while torch traces, it changes how modules are called in the whole process.
+    """
+    R = len(next(iter(parameters.values())))
+    batch = torch.zeros(R, batch_size, dtype=torch.int64)
+    unmoved = {name: b.clone() for name, b in buffers.items()}
+    return make_fx(step_all)(parameters, unmoved, images[batch], labels[batch])
 
 
 def _unstack(model: nn.Module, r: int, parameters, buffers, gradients) -> None:
