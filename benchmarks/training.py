@@ -4,7 +4,7 @@
 
 Everything is per run and pair of steps, one of the plain network and one of the network with batch
 normalization. Only ratios can be compared between machines. The images are random, of MNIST's size: a step
-takes as long on any images. The rows of two processes or threads need two cores with nothing else to do.
+takes as long on any images. The rows of two processes need two cores with nothing else to do.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def random_digits() -> MNIST:
     return MNIST(*draw(60_000), *draw(60), source="folder")
 
 
-def idiomatic(network: Callable, norms, train_set, steps: int, threads: int = 1) -> Callable[[], None]:
+def idiomatic(network: Callable, norms, train_set, steps: int) -> Callable[[], None]:
     """Pairs of steps as a tutorial takes them: torch.nn's modules, a DataLoader, autograd, SGD."""
     loader = DataLoader(TensorDataset(*train_set), batch_size=BATCH_SIZE, shuffle=True, drop_last=True)
     models = [network(norm).train() for norm in norms]
@@ -67,13 +67,11 @@ def idiomatic(network: Callable, norms, train_set, steps: int, threads: int = 1)
     batches = [endless(loader) for _ in models]
 
     def call():
-        torch.set_num_threads(threads)
         for model, optimizer, own in zip(models, optimizers, batches, strict=True):
             for images, labels in islice(own, steps):
                 optimizer.zero_grad()
                 F.cross_entropy(model(images), labels).backward()
                 optimizer.step()
-        torch.set_num_threads(1)
 
     return call
 
@@ -108,7 +106,6 @@ def measure(rounds: int) -> dict[str, np.ndarray]:
         alone = max(steps // 5, 10)
         rows = {
             IDIOMATIC: (idiomatic(network, (None, norm), sets[0], alone), alone),
-            f"{IDIOMATIC}, two threads": (idiomatic(network, (None, norm), sets[0], alone, 2), alone),
             "the book's train": (visible_loop(network, *sets, alone), alone),
             "ten seeds, one process": (sweep(mnist, shared, steps, 1), SEEDS * steps),
             "ten seeds, two processes": (sweep(mnist, shared, steps, 2), SEEDS * steps),
