@@ -44,7 +44,7 @@ MODELS = {
         {"activation": "relu", "hidden_layers": 6},
         500,
     ),
-    "small CNN": (SmallCNN, nn.BatchNorm2d, {"network": "SmallCNN"}, 20),
+    "small CNN": (SmallCNN, nn.BatchNorm2d, {"network": "SmallCNN"}, 50),
 }
 
 

@@ -58,7 +58,6 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     eps: Positive = 1e-5
 
     flat: ClassVar[bool] = True  # whether the network takes an image as a row of pixels
-    stacked: ClassVar[bool] = True  # whether its seeds train as one
 
     def sets(self, mnist: MNIST) -> tuple[Split, Split]:
         """The training and the test images as the network takes them."""
@@ -103,7 +102,6 @@ class SmallCNNSetting(Setting, frozen=True, kw_only=True, tag="SmallCNN"):
     """Of the small convolutional network."""
 
     flat: ClassVar[bool] = False
-    stacked: ClassVar[bool] = False  # on a CPU, convolutions of many networks in one call take longer
 
     def build(self, seed: int) -> SmallCNN:
         """The network with its first weights."""

@@ -160,17 +160,17 @@ def run_setting(
     """
     torch.set_num_threads(1)  # the other cores have settings of their own
     sets = setting.sets(mnist)
-    options = {
-        "look_steps": look_steps,
-        "batch_size": setting.batch_size,
-        "learning_rate": setting.learning_rate,
-        "weight_decay": setting.decays(setting.build(seeds[0])),
-        "probe": probe and (lambda model: probe(model, setting, *sets)),
-    }
-    histories = []
-    for group in [seeds] if setting.stacked else [[seed] for seed in seeds]:
-        models = [setting.build(seed) for seed in group]
-        histories += train_stacked(models, *sets, seeds=group, **options)
+    models = [setting.build(seed) for seed in seeds]
+    histories = train_stacked(
+        models,
+        *sets,
+        seeds=seeds,
+        look_steps=look_steps,
+        batch_size=setting.batch_size,
+        learning_rate=setting.learning_rate,
+        weight_decay=setting.decays(models[0]),
+        probe=probe and (lambda model: probe(model, setting, *sets)),
+    )
     return [{"accuracy": h.accuracy, "loss": _mean_since(h, look_steps), **h.probes} for h in histories]
 
 
