@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m bnlib.sweep",
         usage="%(prog)s [--list | --all | NAME ...] [options]",
-        description="Run stored experiments. One that was stopped goes on with its next setting.",
+        description="Run stored experiments. One that was stopped goes on after its last finished group.",
     )
     p.add_argument("names", nargs="*", metavar="NAME", help="of an experiment")
     p.add_argument("--list", action="store_true", help="say what there is, and end")
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, help="length of a run, instead of the experiment's own")
     p.add_argument("--seeds", type=int, help="how many seeds, instead of the experiment's own")
     p.add_argument(
-        "--jobs", type=int, default=1, help="how many settings to run side by side (1); -1: one a core"
+        "--jobs", type=int, default=1, help="how many groups of runs go side by side (1); -1: one a core"
     )
     p.add_argument("--data-dir", type=Path, metavar="FOLDER", help="with the four official MNIST files")
     p.add_argument("--out", type=Path, default=Path("book/results"), metavar="FOLDER", help="for the results")
@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         p.error(str(error))
     except KeyboardInterrupt:
-        p.error("stopped; the same command goes on after the last setting that was finished")
+        p.error("stopped; the same command goes on after the last group of runs that was finished")
     return 0
 
 

@@ -1,7 +1,8 @@
-"""Many runs: the seeds of a setting stacked into one, the settings side by side on the cores."""
+"""Many runs: seeds of a setting stacked into a group, the groups side by side on the cores."""
 
 import copy
 import hashlib
+import itertools
 import os
 import platform
 import threading
@@ -33,7 +34,7 @@ __all__ = [
     "plan",
     "rerun",
     "run_experiment",
-    "run_setting",
+    "run_group",
     "runs_of",
     "train_stacked",
 ]
@@ -145,7 +146,10 @@ def _unstack(model: nn.Module, r: int, parameters, buffers, gradients) -> None:
         p.grad = gradients[name][r]
 
 
-def run_setting(
+GROUP = 5  # seeds at most: with more in a stack, little is gained, and the cores share the work less evenly
+
+
+def run_group(
     setting: Setting,
     seeds: Sequence[int],
     look_steps: Sequence[int],
@@ -153,12 +157,12 @@ def run_setting(
     mnist: MNIST,
     data_sum: str,
 ) -> list[dict[str, NDArray]]:
-    """Train one setting with all its seeds: for each what its record will hold, over the looks.
+    """Train one setting with some seeds: for each what its record will hold, over the looks.
 
     This runs in a process of its own, and is not done again after a stop: it is recognized by all of its
     arguments but the images, for which `data_sum` stands.
     """
-    torch.set_num_threads(1)  # the other cores have settings of their own
+    torch.set_num_threads(1)  # the other cores have groups of their own
     sets = setting.sets(mnist)
     models = [setting.build(seed) for seed in seeds]
     histories = train_stacked(
@@ -190,19 +194,19 @@ def run_experiment(
     jobs: int | None = None,
     progress: bool = True,
 ) -> Record:
-    """Run an experiment, setting by setting.
+    """Run an experiment, group by group: a setting with at most five of its seeds.
 
     Parameters
     ----------
     seeds, steps : int, optional
         How many seeds, and how long a run is; by default as the experiment says.
     unfinished : path, optional
-        A folder for the settings that are done: a run that was stopped goes on after the last of them.
+        A folder for the groups that are done: a run that was stopped goes on after the last of them.
     jobs : int, optional
-        How many settings run side by side, each in a process and on a thread of its own. By default one,
+        How many groups run side by side, each in a process and on a thread of its own. By default one,
         or what `joblib.parallel_config` says, which may also name a cluster.
     progress : bool
-        Whether to show how many settings are done.
+        Whether to show how many groups are done.
 
     Raises
     ------
@@ -212,16 +216,16 @@ def run_experiment(
     start = time.monotonic()
     seed_list, look_steps = plan(experiment, seeds, steps)
     data, settings = describe_data(mnist), experiment.settings
-    run = run_setting
+    run = run_group
     if unfinished is not None:
-        run = joblib.Memory(unfinished, verbose=0).cache(run_setting, ignore=["mnist"])
+        run = joblib.Memory(unfinished, verbose=0).cache(run_group, ignore=["mnist"])
+    some_seeds = [seed_list[i : i + GROUP] for i in range(0, len(seed_list), GROUP)]
+    groups = list(itertools.product(settings, some_seeds))
     results = joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(run)(setting, seed_list, look_steps, experiment.probe, mnist, data.sha256)
-        for setting in settings
+        joblib.delayed(run)(*group, look_steps, experiment.probe, mnist, data.sha256) for group in groups
     )
-    results = list(
-        tqdm(results, desc=experiment.name, total=len(settings), leave=False, disable=not progress)
-    )
+    bar = tqdm(results, desc=experiment.name, total=len(groups), leave=False, disable=not progress)
+    found = [values for group in bar for values in group]  # setting after setting, seed after seed
     varied = experiment.varied
     cases = [{name: getattr(setting, name) for name in varied} for setting in settings]
     shared = msgspec.to_builtins(settings[0])
@@ -243,8 +247,7 @@ def run_experiment(
         processor=Processor(model=_processor(), cores=os.cpu_count() or 1, threads=1),
         series=[
             Series(case, seed, values)
-            for case, runs in zip(cases, results, strict=True)
-            for seed, values in zip(seed_list, runs, strict=True)
+            for (case, seed), values in zip(itertools.product(cases, seed_list), found, strict=True)
         ],
     )
 
@@ -326,7 +329,7 @@ def rerun(
     pairs = []
     for (setting, its_seed), run in runs_of(record).items():
         if its_seed == seed and (cases is None or run.setting in cases):
-            (now,) = run_setting(setting, [seed], look_steps, probe, mnist, record.data.sha256)
+            (now,) = run_group(setting, [seed], look_steps, probe, mnist, record.data.sha256)
             then = {name: values[: len(look_steps)] for name, values in run.values.items()}
             pairs.append((Series(run.setting, seed, then), Series(run.setting, seed, now)))
     return pairs

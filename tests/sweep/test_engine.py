@@ -232,6 +232,23 @@ def test_no_steps_or_seeds_are_refused(tiny, mnist, bad):
         run(tiny, mnist, **bad)
 
 
+def test_the_seeds_of_a_setting_are_shared_out_in_groups_and_come_back_in_order(tiny, mnist, monkeypatch):
+    sizes, original = [], engine.train_stacked
+
+    def train(models, *args, **options):
+        sizes.append(len(models))
+        return original(models, *args, **options)
+
+    whole = run(tiny, mnist, seeds=3, steps=5)
+    monkeypatch.setattr(engine, "train_stacked", train)
+    monkeypatch.setattr(engine, "GROUP", 2)
+    record = run(tiny, mnist, seeds=3, steps=5)
+    assert sizes == [2, 1] * 4
+    for a, b in zip(record.series, whole.series, strict=True):
+        assert (a.setting, a.seed) == (b.setting, b.seed)
+        np.testing.assert_allclose(a.values["loss"], b.values["loss"], rtol=1e-5)
+
+
 def test_side_by_side_the_settings_give_what_they_give_one_by_one(tiny, mnist):
     assert same(run(tiny, mnist, jobs=2), run(tiny, mnist))
 
@@ -247,7 +264,7 @@ class StoppedError(Exception):
 
 
 @pytest.mark.parametrize("after", [1, 3])
-def test_a_sweep_that_was_stopped_goes_on_after_its_last_finished_setting(
+def test_a_sweep_that_was_stopped_goes_on_after_its_last_finished_group(
     tiny, mnist, tmp_path, monkeypatch, after
 ):
     whole, trained, original = run(tiny, mnist), [], engine.train_stacked

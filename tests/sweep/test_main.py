@@ -242,7 +242,7 @@ def test_a_stopped_experiment_says_so_and_goes_on(sweep, out, monkeypatch):
         status, _, err = sweep("tiny")
     assert status == 2
     assert complaint(err).endswith(
-        "stopped; the same command goes on after the last setting that was finished"
+        "stopped; the same command goes on after the last group of runs that was finished"
     )
     assert names(out) == ["tiny.unfinished"]
 
