@@ -109,7 +109,9 @@ def train_stacked(
     losses = []
     looks = [{0: look(model, test_set, probe)} for model in models]
     if threading.current_thread() is threading.main_thread():
-        step_all = _traced(step_all, parameters, buffers, images, labels, batch_size)
+        batch = torch.zeros(len(models), batch_size, dtype=torch.int64)
+        x, y = images[batch], labels[batch]
+        step_all = _traced(step_all, parameters, buffers, x, y)
 
     for step in range(1, look_steps[-1] + 1):
         batch = torch.stack([next(order) for order in orders])  # (R, m)
@@ -128,15 +130,13 @@ def train_stacked(
     return [History.collect(*run) for run in zip(per_model, looks, strict=True)]
 
 
-def _traced(step_all: Callable, parameters, buffers, images, labels, batch_size: int) -> Callable:
+def _traced(step_all: Callable, parameters, buffers, x: Tensor, y: Tensor) -> Callable:
     """The same operations without the time that vmap and grad take over each of them, at every step.
 
     Only for the main thread: while torch traces, it changes how modules are called in the whole process.
     """
-    R = len(next(iter(parameters.values())))
-    batch = torch.zeros(R, batch_size, dtype=torch.int64)
     unmoved = {name: b.clone() for name, b in buffers.items()}
-    return make_fx(step_all)(parameters, unmoved, images[batch], labels[batch])
+    return make_fx(step_all)(parameters, unmoved, x, y)
 
 
 def _unstack(model: nn.Module, r: int, parameters, buffers, gradients) -> None:
