@@ -63,7 +63,7 @@ run: $(INSTALLED) ## execute every notebook again, in place (one: make run NOTEB
 	$(BIN)/python tools/run_notebooks.py $(NOTEBOOKS)
 
 results: $(INSTALLED) ## train the stored experiments that are missing or were stopped, in about an hour
-	$(BIN)/python -m bnlib.sweep --all
+	$(BIN)/python -m bnlib.sweep --all --jobs -1
 
 lint: $(INSTALLED) ## check style and formatting, notebooks included
 	$(BIN)/python -m ruff check .
