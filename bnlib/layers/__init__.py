@@ -1,5 +1,6 @@
 """PyTorch: functions, the derived backward, drop-in modules, their uses."""
 
+from .as_torch import *
 from .batch_norm import *
 from .checkpointing import *
 from .folding import *

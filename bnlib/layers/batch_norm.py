@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from bnlib.reference.statistics import update_running
 
@@ -12,117 +13,27 @@ from .functional import (
     scale_and_shift,
 )
 
-__all__ = ["BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+__all__ = [
+    "BatchNorm",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "BatchNormBase",
+]
 
 
-class BatchNorm(nn.Module):
-    """Batch normalization for input of any rank; a drop-in for ``torch.nn``'s.
+class BatchNormBase(_NormBase):
+    """Statistics, normalize, keep: what `BatchNorm` and all its variants do.
 
-    Parameters
-    ----------
-    num_features : int
-        C, the number of channels.
-    eps : float
-        Added to the variance.
-    momentum : float or None
-        Weight of the new batch: running = (1 - momentum) running + momentum new.
-        None: the plain average over all batches since the last reset.
-    affine : bool
-        Whether there are a `weight` (gamma) and a `bias` (beta) to learn, both
-        (C,).
-    track_running_stats : bool
-        Whether there are `running_mean` and `running_var`, both (C,), and
-        `num_batches_tracked`. Without them, batch statistics serve at inference
-        too.
-    bias : bool
-        Whether there is a `bias` beside the `weight`.
-
-    Raises
-    ------
-    ValueError
-        On forward: if the input has the wrong number of dimensions, if eps is
-        negative or, with batch statistics, if eps is zero or a channel has a
-        single value. The running statistics are then left as they were.
-    RuntimeError
-        On forward: if the input has another number of channels than the layer, or
-        another dtype; a float32 layer takes float16 and bfloat16 too.
-    NotImplementedError
-        On forward: if the input is not floating point.
-
-    Notes
-    -----
-    Source: Ioffe & Szegedy 2015, Algorithms 1 and 2. A batch is normalized by its
-    biased variance; what is kept for inference is the unbiased one. Sums and
-    statistics are in float32 at least, and the output in the input's dtype. An
-    empty batch has no statistics: it is counted, and moves nothing.
-
-    It is made of elementary operations: its derivatives are right to every order,
-    it saves more for the backward pass than torch.nn's fused kernel, and is
-    slower. And it is no subclass of torch.nn's: what looks for those by type does
-    not see it, as ``torch.optim.swa_utils.update_bn`` (`recompute_statistics`
-    sees both), ``SyncBatchNorm.convert_sync_batchnorm`` and the tracer of
-    ``torch.fx.symbolic_trace``.
-
-    Under ``torch.func.vmap`` each example would move the same buffers, which
-    torch refuses: use eval mode or ``track_running_stats=False`` there.
+    Arguments, parameters, buffers and state dict are those of torch.nn, by the
+    base that its batch norms have too. By type this is none of those, and so no
+    variant that does more than they do (frozen, masked, guarded) is: converters,
+    as ``SyncBatchNorm.convert_sync_batchnorm`` and ``swa_utils.update_bn``, leave
+    it as it is, and a recipe that is to see it has to name this class too.
     """
 
-    _version = 2  # torch.nn's: the state dict has num_batches_tracked
     # how many dimensions an input may have; None: two or more
     dimensions: tuple[int, ...] | None = None
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        device=None,
-        dtype=None,
-        *,
-        bias: bool = True,
-    ) -> None:
-        super().__init__()
-        self.num_features = num_features
-        self.eps = eps
-        self.momentum = momentum
-        self.affine = affine
-        self.track_running_stats = track_running_stats
-
-        def empty():
-            return torch.empty(num_features, device=device, dtype=dtype)
-
-        self.register_parameter(
-            "weight", nn.Parameter(empty()) if affine else None
-        )
-        self.register_parameter(
-            "bias", nn.Parameter(empty()) if affine and bias else None
-        )
-        self.register_buffer(
-            "running_mean", empty() if track_running_stats else None
-        )
-        self.register_buffer(
-            "running_var", empty() if track_running_stats else None
-        )
-        count = torch.tensor(0, device=device) if track_running_stats else None
-        self.register_buffer("num_batches_tracked", count)
-        self.reset_parameters()
-
-    def reset_running_stats(self) -> None:
-        """Forget every batch seen: mean 0, variance 1, no batches."""
-        if self.track_running_stats:
-            self.running_mean.zero_()
-            self.running_var.fill_(1)
-            self.num_batches_tracked.zero_()
-
-    def reset_parameters(self) -> None:
-        """Start anew: gamma 1, beta 0, and no batches seen."""
-        self.reset_running_stats()
-        if self.affine:
-            nn.init.ones_(self.weight)
-            if self.bias is not None:
-                nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize, scale and shift: (N, C, *spatial) to the same shape."""
@@ -209,40 +120,77 @@ class BatchNorm(nn.Module):
         if self.eps < 0:
             raise ValueError(f"expected eps >= 0 (got {self.eps})")
 
-    def extra_repr(self) -> str:
-        """The constructor's arguments."""
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={self.affine}, bias={self.bias is not None}, "
-            f"track_running_stats={self.track_running_stats}"
-        )
 
-    def _load_from_state_dict(
-        self, state_dict, prefix, local_metadata, *args
-    ) -> None:
-        # Before version 2 torch.nn counted no batches: as it does, go on with the
-        # count that is here.
-        old = (local_metadata.get("version") or 1) < 2
-        key = prefix + "num_batches_tracked"
-        if old and self.track_running_stats and key not in state_dict:
-            count = self.num_batches_tracked
-            state_dict[key] = torch.tensor(0) if count.is_meta else count
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+class BatchNorm(BatchNormBase, _BatchNorm):
+    """Batch normalization for input of any rank; a drop-in for ``torch.nn``'s.
+
+    Parameters
+    ----------
+    num_features : int
+        C, the number of channels.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        Weight of the new batch: running = (1 - momentum) running + momentum new.
+        None: the plain average over all batches since the last reset.
+    affine : bool
+        Whether there are a `weight` (gamma) and a `bias` (beta) to learn, both
+        (C,).
+    track_running_stats : bool
+        Whether there are `running_mean` and `running_var`, both (C,), and
+        `num_batches_tracked`. Without them, batch statistics serve at inference
+        too.
+    bias : bool
+        Whether there is a `bias` beside the `weight`.
+
+    Raises
+    ------
+    ValueError
+        On forward: if the input has the wrong number of dimensions, if eps is
+        negative or, with batch statistics, if eps is zero or a channel has a
+        single value. The running statistics are then left as they were.
+    RuntimeError
+        On forward: if the input has another number of channels than the layer, or
+        another dtype; a float32 layer takes float16 and bfloat16 too.
+    NotImplementedError
+        On forward: if the input is not floating point.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithms 1 and 2. A batch is normalized by its
+    biased variance; what is kept for inference is the unbiased one. Sums and
+    statistics are in float32 at least, and the output in the input's dtype. An
+    empty batch has no statistics: it is counted, and moves nothing.
+
+    It is made of elementary operations: its derivatives are right to every order,
+    it saves more for the backward pass than torch.nn's fused kernel, and is
+    slower.
+
+    By type it is one of torch.nn's, so that what looks for those with
+    ``isinstance`` sees it, as ``torch.optim.swa_utils.update_bn`` and
+    ``SyncBatchNorm.convert_sync_batchnorm``. What asks for them by name, as the
+    tracer of ``torch.fx.symbolic_trace`` and the tables of
+    ``torch.ao.quantization`` do, and TorchScript (``torch.jit.script``), which
+    compiles the source, need `as_torch` first.
+
+    Under ``torch.func.vmap`` each example would move the same buffers, which
+    torch refuses: use eval mode or ``track_running_stats=False`` there.
+    """
 
 
-class BatchNorm1d(BatchNorm):
+class BatchNorm1d(BatchNorm, nn.BatchNorm1d):
     """`BatchNorm` for input of shape (N, C) or (N, C, L)."""
 
     dimensions = (2, 3)
 
 
-class BatchNorm2d(BatchNorm):
+class BatchNorm2d(BatchNorm, nn.BatchNorm2d):
     """`BatchNorm` for input of shape (N, C, H, W)."""
 
     dimensions = (4,)
 
 
-class BatchNorm3d(BatchNorm):
+class BatchNorm3d(BatchNorm, nn.BatchNorm3d):
     """`BatchNorm` for input of shape (N, C, D, H, W)."""
 
     dimensions = (5,)

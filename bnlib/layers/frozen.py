@@ -2,12 +2,12 @@
 
 from torch import Tensor
 
-from .batch_norm import BatchNorm
+from .batch_norm import BatchNormBase
 
 __all__ = ["FrozenBatchNorm"]
 
 
-class FrozenBatchNorm(BatchNorm):
+class FrozenBatchNorm(BatchNormBase):
     """A `BatchNorm` that normalizes with the statistics it has, in both modes.
 
     ``train()`` changes nothing: no example looks at another, and one value per

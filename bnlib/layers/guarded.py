@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from .batch_norm import BatchNorm
+from .batch_norm import BatchNormBase
 from .functional import at_least_float32, batch_statistics
 
 __all__ = ["GuardedBatchNorm", "SkippingBatchNorm"]
 
 
-class GuardedBatchNorm(BatchNorm):
+class GuardedBatchNorm(BatchNormBase):
     """A `BatchNorm` whose running statistics only finite batches can move.
 
     A moving average never forgets a NaN, or an infinity: (1 - momentum) nan +

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from .batch_norm import BatchNorm
+from .batch_norm import BatchNormBase
 from .frozen import FrozenBatchNorm
 
 __all__ = [
@@ -15,20 +15,20 @@ __all__ = [
     "only_normalizes",
 ]
 
-FORWARDS = (BatchNorm.forward, _BatchNorm.forward, nn.SyncBatchNorm.forward)
-STATISTICS = (BatchNorm.statistics, FrozenBatchNorm.statistics)
+FORWARDS = (BatchNormBase.forward, _BatchNorm.forward, nn.SyncBatchNorm.forward)
+STATISTICS = (BatchNormBase.statistics, FrozenBatchNorm.statistics)
 RANKS = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.BatchNorm3d: (5,)}
 
 
 def is_batch_norm(module: nn.Module) -> bool:
     """Whether a module is a batch norm, ours or torch.nn's."""
-    return isinstance(module, BatchNorm | _BatchNorm)
+    return isinstance(module, BatchNormBase | _BatchNorm)
 
 
 def only_normalizes(norm: nn.Module) -> bool:
     """Whether a batch norm's class adds nothing, as an activation or a mask."""
     kind = type(norm)
-    plain = not isinstance(norm, BatchNorm) or kind.statistics in STATISTICS
+    plain = not isinstance(norm, BatchNormBase) or kind.statistics in STATISTICS
     return kind.forward in FORWARDS and plain
 
 
@@ -44,12 +44,12 @@ def may_move_buffers(module: nn.Module) -> bool:
 
     That is a batch norm, or an instance norm of torch.nn, whatever its arguments.
     """
-    return isinstance(module, BatchNorm | _NormBase)
+    return isinstance(module, _NormBase)
 
 
 def input_ranks(norm: nn.Module) -> tuple[int, ...] | None:
     """How many dimensions a batch norm's input may have; None: two or more."""
-    if isinstance(norm, BatchNorm):
+    if isinstance(norm, BatchNormBase):
         return norm.dimensions
     return next(
         (ranks for kind, ranks in RANKS.items() if isinstance(norm, kind)), None
@@ -61,6 +61,6 @@ def counted(norm: nn.Module, *inputs, **keywords) -> Tensor:
 
     Ours say so by their method of this name; of torch.nn's, all values count.
     """
-    if isinstance(norm, BatchNorm):
+    if isinstance(norm, BatchNormBase):
         return norm.counted(*inputs, **keywords)
     return next(iter((*inputs, *keywords.values())))

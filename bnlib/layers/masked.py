@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from .batch_norm import BatchNorm
+from .batch_norm import BatchNormBase
 
 __all__ = ["MaskedBatchNorm"]
 
 
-class MaskedBatchNorm(BatchNorm):
+class MaskedBatchNorm(BatchNormBase):
     """A `BatchNorm` of the positions that a mask calls valid; others become zero.
 
     The valid positions are taken out, normalized as one batch of m = mask.sum()

@@ -1,0 +1,149 @@
+"""The way out and back: torch.nn's norms in the place of ours, for what goes by the name of a class."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.ao.quantization import fuse_modules
+from torch.fx import symbolic_trace
+from torch.nn.utils import parametrizations
+from torch.testing import assert_close
+
+from bnlib.layers import (
+    BatchNorm,
+    BatchNorm2d,
+    FrozenBatchNorm,
+    GuardedBatchNorm,
+    MaskedBatchNorm,
+    SkippingBatchNorm,
+    as_torch,
+    freeze,
+    from_torch,
+)
+
+modes = pytest.mark.parametrize("mode", [True, False], ids=["training", "inference"])
+DOING_MORE = [FrozenBatchNorm, GuardedBatchNorm, MaskedBatchNorm, SkippingBatchNorm]
+
+
+class WithReLU(BatchNorm2d):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+@pytest.fixture
+def model(unlike_new):
+    norm = unlike_new(BatchNorm2d(4, eps=1e-2, momentum=None))
+    return nn.Sequential(nn.Conv2d(2, 4, 3), norm, nn.ReLU(), nn.Sequential(nn.Conv2d(4, 4, 1), norm))
+
+
+@pytest.fixture
+def images(generator):
+    return 3 + 2 * torch.randn(5, 2, 6, 7, generator=generator)
+
+
+@modes
+def test_there_and_back_outputs_state_and_modes_are_the_same(model, images, same_state, mode):
+    model.train(mode)[1].requires_grad_(False)
+    before = copy.deepcopy(model)
+    theirs = as_torch(model)
+    back = from_torch(theirs)
+    assert type(theirs[1]) is nn.BatchNorm2d
+    assert type(back[1]) is type(model[1]) is BatchNorm2d
+    assert theirs[1] is theirs[3][1]
+    for other in (theirs, back):
+        same_state(other, model)
+        assert [m.training for m in other.modules()] == [m.training for m in model.modules()]
+        assert not other[1].weight.requires_grad
+    y = model(images)
+    assert_close(theirs(images), y, rtol=1e-4, atol=1e-4)
+    assert_close(back(images), y, rtol=0, atol=0)
+    same_state(theirs, model, 1e-4)
+    model.load_state_dict(before.state_dict())
+    same_state(as_torch(model), before)
+
+
+def test_each_rank_becomes_its_own_and_the_argument_stays(twins, x, same_state):
+    ours, theirs = twins(x.ndim, 3, dtype=x.dtype)
+    became = as_torch(ours)
+    assert type(became) is type(theirs)
+    same_state(became, theirs)
+    assert_close(became(x), theirs(x), rtol=0, atol=0)
+    assert ours.num_batches_tracked == 0
+
+
+def test_a_norm_of_any_rank_becomes_what_is_said_and_nothing_in_silence():
+    model = nn.Sequential(nn.Linear(2, 3), BatchNorm(3))
+    with pytest.raises(TypeError, match=r"any rank \(got none for BatchNorm '1'\)"):
+        as_torch(model)
+    assert type(as_torch(model, plain=nn.BatchNorm1d)[1]) is nn.BatchNorm1d
+
+
+def test_hooks_stay(model, images):
+    seen = []
+    model[1].register_forward_hook(lambda norm, inputs, output: seen.append(type(norm)))
+    as_torch(model[:2])(images), from_torch(as_torch(model[:2]))(images)
+    assert seen == [nn.BatchNorm2d, BatchNorm2d]
+
+
+@pytest.mark.parametrize("kind", [*DOING_MORE, WithReLU])
+def test_what_a_norm_of_torch_cannot_do_is_refused_by_name(kind):
+    model = nn.Sequential(nn.Linear(2, 3), kind(3))
+    with pytest.raises(TypeError, match=rf"nothing but normalize.*\(got {kind.__name__} '1'\)"):
+        as_torch(model, plain=nn.BatchNorm1d)
+
+
+@pytest.mark.parametrize("kind", [MaskedBatchNorm, WithReLU])
+def test_what_does_more_in_eval_mode_too_is_refused_there_too(kind):
+    with pytest.raises(TypeError, match=rf"\(got {kind.__name__} ''\)"):
+        as_torch(kind(3).eval(), plain=nn.BatchNorm1d)
+
+
+def test_a_frozen_model_in_eval_mode_is_carried_over(model, images, same_state):
+    frozen = freeze(model).eval()
+    theirs = as_torch(frozen)
+    assert type(theirs[1]) is nn.BatchNorm2d
+    assert_close(theirs(images), frozen(images), rtol=1e-4, atol=1e-4)
+    same_state(theirs, frozen)
+
+
+def test_a_norm_with_a_computed_weight_is_refused():
+    norm = parametrizations.weight_norm(BatchNorm2d(3), dim=None).eval()
+    with pytest.raises(TypeError, match="got ParametrizedBatchNorm2d"):
+        as_torch(norm)
+
+
+@pytest.mark.parametrize("kind", [nn.SyncBatchNorm, nn.LazyBatchNorm1d])
+def test_of_torchs_what_ours_cannot_do_is_refused_by_name(kind):
+    with pytest.raises(TypeError, match=rf"\(got {kind.__name__} '0'\)"):
+        from_torch(nn.Sequential(kind() if kind is nn.LazyBatchNorm1d else kind(3)))
+
+
+def test_ours_stay_on_the_way_back_and_torchs_on_the_way_out():
+    frozen = freeze(nn.BatchNorm1d(3))
+    assert type(from_torch(frozen)) is FrozenBatchNorm
+    assert from_torch(frozen).dimensions == (2, 3)
+    assert type(as_torch(nn.SyncBatchNorm(3))) is nn.SyncBatchNorm
+
+
+# --- what it opens
+
+
+def test_the_model_can_be_traced_by_torch_fx(model, images):
+    theirs = as_torch(model.eval())
+    assert_close(symbolic_trace(theirs)(images), theirs(images), rtol=0, atol=0)
+
+
+def test_a_convolution_a_norm_and_a_relu_fuse(model, images):
+    theirs = as_torch(model[:3].eval())
+    fused = fuse_modules(theirs, [["0", "1", "2"]])
+    assert isinstance(fused[1], nn.Identity)
+    assert_close(fused(images), model[:3](images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+@modes
+def test_the_model_can_be_scripted(model, images, mode):
+    theirs = as_torch(model.train(mode))
+    scripted = torch.jit.script(copy.deepcopy(theirs))
+    assert_close(scripted(images), theirs(images))
