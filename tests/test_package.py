@@ -87,13 +87,14 @@ MODULES = [importlib.import_module("bnlib.show"), *(m for floor in FLOORS for m 
 OBJECTS = {
     f"{module.__name__}.{name}": getattr(module, name)
     for module in MODULES
-    for name in module.__all__
+    for name in getattr(module, "__all__", ())
     if callable(getattr(module, name))
 }
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
 def test_the_public_names_of_a_module_are_sorted_and_its_own(module):
+    assert hasattr(module, "__all__"), f"expected {module.__name__} to list its public names in __all__"
     # constants first, then classes, then functions, each in the order of the alphabet: as ruff sorts them
     kinds = [(not name.isupper(), not name[0].isupper(), name) for name in module.__all__]
     assert kinds == sorted(kinds)

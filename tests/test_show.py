@@ -8,7 +8,7 @@ import torch
 from IPython.display import Markdown
 
 from bnlib import reference, show
-from bnlib.layers import BatchNorm, HandmadeBatchNorm, training_batch_norm
+from bnlib.layers import BatchNormBase, HandmadeBatchNorm, training_batch_norm
 from bnlib.show import show_agreement, show_source
 
 
@@ -32,7 +32,7 @@ def without_docstrings(source):
 
 @pytest.mark.parametrize(
     "shown",
-    [training_batch_norm, reference.batch_norm_backward, BatchNorm, HandmadeBatchNorm, show_agreement],
+    [training_batch_norm, reference.batch_norm_backward, BatchNormBase, HandmadeBatchNorm, show_agreement],
 )
 def test_the_source_is_the_packages_own_without_docstrings(shown):
     whole = Path(sys.modules[shown.__module__].__file__).read_text()
@@ -42,7 +42,7 @@ def test_the_source_is_the_packages_own_without_docstrings(shown):
 
 
 def test_comments_stay():
-    assert "# as in torch.nn, both may be changed after construction" in code(BatchNorm)
+    assert "# as in torch.nn, both may be changed after construction" in code(BatchNormBase)
 
 
 def test_several_objects_are_shown_in_the_order_given():

@@ -1,20 +1,22 @@
 """Many runs: the experiments as data, the engine that runs them, and the records that they leave.
 
-``python -m bnlib.sweep NAME`` runs one on this machine. Its settings are independent jobs that go through
-joblib, so a cluster is one more line::
+``python -m bnlib.sweep NAME`` runs one on this machine. Its groups of runs are independent jobs that go
+through joblib, so a cluster is one more line::
 
     import joblib
     from dask.distributed import Client
 
     from bnlib.lab import load_mnist
-    from bnlib.sweep import EXPERIMENTS, run_experiment
+    from bnlib.sweep import EXPERIMENTS, run_experiment, write_record
 
     client = Client("scheduler:8786")
     with joblib.parallel_config(backend="dask"):
         record = run_experiment(EXPERIMENTS["figure1"], load_mnist(), unfinished="figure1.unfinished")
+    write_record("book/results/figure1.json", record)
 
-With ``backend="ray"`` it is the same, after ``ray.util.joblib.register_ray()``. `unfinished` is a folder that
-all machines of the cluster share.
+With ``backend="ray"`` it is the same, after ``ray.util.joblib.register_ray()``. Either is to be installed
+beside this package. `unfinished` is a folder that all machines of the cluster share; remove it when the
+record is written.
 """
 
 from .catalogue import *

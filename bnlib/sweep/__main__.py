@@ -118,9 +118,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(f"note: {warning.message}")
         run(args, chosen, mnist)
     except (ValueError, OSError) as error:
-        p.error(str(error))
+        p.exit(2, f"{p.prog}: {error}\n")
     except KeyboardInterrupt:
-        p.error("stopped; the same command goes on after the last group of runs that was finished")
+        p.exit(2, f"{p.prog}: stopped; the same command goes on after the last finished group of runs\n")
     return 0
 
 

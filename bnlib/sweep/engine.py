@@ -155,12 +155,13 @@ def run_group(
     look_steps: Sequence[int],
     probe: Probe | None,
     mnist: MNIST,
-    data_sum: str,
+    made_of: str,
 ) -> list[dict[str, NDArray]]:
     """Train one setting with some seeds: for each what its record will hold, over the looks.
 
     This runs in a process of its own, and is not done again after a stop: it is recognized by all of its
-    arguments but the images, for which `data_sum` stands.
+    arguments but the images. `made_of` stands for these, and for the package's source: a group from before
+    a change of either is made anew.
     """
     torch.set_num_threads(1)  # the other cores have groups of their own
     sets = setting.sets(mnist)
@@ -216,13 +217,14 @@ def run_experiment(
     start = time.monotonic()
     seed_list, look_steps = plan(experiment, seeds, steps)
     data, settings = describe_data(mnist), experiment.settings
+    made_of = data.sha256 + _sum_of_source()
     run = run_group
     if unfinished is not None:
         run = joblib.Memory(unfinished, verbose=0).cache(run_group, ignore=["mnist"])
     some_seeds = [seed_list[i : i + GROUP] for i in range(0, len(seed_list), GROUP)]
     groups = list(itertools.product(settings, some_seeds))
     results = joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(run)(*group, look_steps, experiment.probe, mnist, data.sha256) for group in groups
+        joblib.delayed(run)(*group, look_steps, experiment.probe, mnist, made_of) for group in groups
     )
     bar = tqdm(results, desc=experiment.name, total=len(groups), leave=False, disable=not progress)
     found = [values for group in bar for values in group]  # setting after setting, seed after seed
@@ -329,10 +331,17 @@ def rerun(
     pairs = []
     for (setting, its_seed), run in runs_of(record).items():
         if its_seed == seed and (cases is None or run.setting in cases):
-            (now,) = run_group(setting, [seed], look_steps, probe, mnist, record.data.sha256)
+            (now,) = run_group(setting, [seed], look_steps, probe, mnist, "")
             then = {name: values[: len(look_steps)] for name, values in run.values.items()}
             pairs.append((Series(run.setting, seed, then), Series(run.setting, seed, now)))
     return pairs
+
+
+def _sum_of_source() -> str:
+    total = hashlib.sha256()
+    for path in sorted(Path(bnlib.__file__).parent.rglob("*.py")):
+        total.update(path.read_bytes())
+    return total.hexdigest()
 
 
 def _processor() -> str:

@@ -292,6 +292,17 @@ def test_what_was_done_otherwise_is_not_taken_up(tiny, mnist, tmp_path, other):
     assert same(run(tiny, mnist, unfinished=unfinished, **other), run(tiny, mnist, **other))
 
 
+def test_what_was_done_by_other_code_is_not_taken_up(tiny, mnist, tmp_path, monkeypatch):
+    trained, original = [], engine.train_stacked
+    monkeypatch.setattr(engine, "train_stacked", lambda *a, **k: trained.append(1) or original(*a, **k))
+    run(tiny, mnist, unfinished=tmp_path / "tiny.unfinished")
+    run(tiny, mnist, unfinished=tmp_path / "tiny.unfinished")
+    assert len(trained) == 4
+    monkeypatch.setattr(engine, "_sum_of_source", lambda: "another")
+    run(tiny, mnist, unfinished=tmp_path / "tiny.unfinished")
+    assert len(trained) == 8
+
+
 def test_a_damaged_result_is_made_again(tiny, mnist, tmp_path, caplog):
     unfinished = tmp_path / "tiny.unfinished"
     whole = run(tiny, mnist, unfinished=unfinished)

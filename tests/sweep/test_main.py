@@ -44,7 +44,7 @@ def sweep(out, capsys):
 def complaint(err):
     """The last line, which says what is wrong; a usage line may stand before it, and no traceback."""
     assert "Traceback" not in err
-    assert err.splitlines()[-1].startswith("python -m bnlib.sweep: error: ")
+    assert err.splitlines()[-1].startswith("python -m bnlib.sweep: ")
     return err.splitlines()[-1]
 
 
@@ -241,9 +241,7 @@ def test_a_stopped_experiment_says_so_and_goes_on(sweep, out, monkeypatch):
         patch.setattr(engine, "train_stacked", train)
         status, _, err = sweep("tiny")
     assert status == 2
-    assert complaint(err).endswith(
-        "stopped; the same command goes on after the last group of runs that was finished"
-    )
+    assert complaint(err).endswith("stopped; the same command goes on after the last finished group of runs")
     assert names(out) == ["tiny.unfinished"]
 
     status, _, err = sweep("tiny")
