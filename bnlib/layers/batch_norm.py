@@ -153,17 +153,19 @@ class BatchNorm(nn.Module):
         if self.training and tracking:
             if m > 0:
                 self.keep(mean.detach(), var.detach() * (m / (m - 1)))
-            else:
+            elif self.num_batches_tracked is not None:
                 self.num_batches_tracked += 1
         return mean, var
 
     def keep(self, mean: Tensor, unbiased_var: Tensor) -> None:
         """Move the running statistics towards those of a new batch, both (C,)."""
-        self.num_batches_tracked += 1
-        momentum = self.momentum
+        count, momentum = self.num_batches_tracked, self.momentum
+        if count is not None:
+            count += 1
         if momentum is None:
-            # in the statistics' dtype: a quotient of integers would be float32
-            momentum = 1 / self.num_batches_tracked.to(mean.dtype)
+            # in the statistics' dtype: a quotient of integers would be float32;
+            # as in torch.nn, where the count was taken away, nothing moves
+            momentum = 0 if count is None else 1 / count.to(mean.dtype)
         with torch.no_grad():
             mean = update_running(self.running_mean, mean, momentum)
             var = update_running(self.running_var, unbiased_var, momentum)
@@ -226,7 +228,8 @@ class BatchNorm(nn.Module):
         key = prefix + "num_batches_tracked"
         if old and self.track_running_stats and key not in state_dict:
             count = self.num_batches_tracked
-            state_dict[key] = torch.tensor(0) if count.is_meta else count
+            new = count is None or count.is_meta
+            state_dict[key] = torch.tensor(0) if new else count
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
 

@@ -214,6 +214,17 @@ def test_buffers_taken_away_afterwards_mean_batch_statistics_as_in_torch(x, pair
         agree(ours.train(mode)(x), theirs.train(mode)(x))
 
 
+@modes
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_count_taken_away_is_not_missed_as_in_torch(x, twins, same_state, agree, tolerance, momentum, mode):
+    # as older converters and pruners leave a norm; the plain average has no weight then, and nothing moves
+    ours, theirs = twins(x.ndim, 3, momentum=momentum, mode=mode, dtype=x.dtype)
+    ours.num_batches_tracked = theirs.num_batches_tracked = None
+    for batch in (x, x[:0]):
+        agree(ours(batch), theirs(batch), times=10)
+        same_state(ours, theirs, tolerance)
+
+
 def test_who_overrides_keep_is_handed_statistics_without_a_graph():
     handed = []
 
@@ -319,3 +330,32 @@ def test_a_norm_may_hold_modules_and_parameters_of_other_sizes():
     norm.other, norm.factor = nn.Linear(5, 5, dtype=torch.float64), nn.Parameter(torch.ones(1))
     x = torch.randn(6, 3)
     assert_close(norm(x), BatchNorm(3)(x), rtol=0, atol=0)
+
+
+def conditional(base):
+    class Conditional(base):
+        """A gain for each class and channel."""
+
+        def __init__(self, channels, classes):
+            super().__init__(channels, affine=False)
+            self.gains = nn.Parameter(torch.linspace(0.5, 2, classes * channels).reshape(classes, channels))
+
+        def forward(self, x, label):
+            return self.gains[label][:, :, None, None] * super().forward(x)
+
+    return Conditional(channels=3, classes=10)
+
+
+@modes
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5)], ids=str, indirect=True)
+def test_a_conditional_batch_norm_is_a_subclass_with_gains_of_its_own(
+    x, dy, agree, same_state, tolerance, mode
+):
+    norms, label = (conditional(BatchNorm2d), conditional(nn.BatchNorm2d)), torch.tensor([7, 2])
+    for norm in norms:
+        norm.to(x.dtype)(x, label)
+    y, torchs = (norm.train(mode)(1 + x, label) for norm in norms)
+    agree(y, torchs, times=10)
+    y.backward(dy), torchs.backward(dy)
+    agree(*(norm.gains.grad for norm in norms), times=10)
+    same_state(*norms, tolerance)
