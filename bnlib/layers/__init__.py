@@ -2,6 +2,7 @@
 
 from .batch_norm import *
 from .checkpointing import *
+from .copying import *
 from .folding import *
 from .freezing import *
 from .frozen import *
