@@ -3,6 +3,7 @@
 from .as_torch import *
 from .batch_norm import *
 from .checkpointing import *
+from .copying import *
 from .folding import *
 from .freezing import *
 from .frozen import *

@@ -1,6 +1,5 @@
 """To torch.nn's own norms and back: for what goes by the name of a class."""
 
-import copy
 from collections.abc import Callable
 
 from torch import nn
@@ -13,6 +12,7 @@ from .batch_norm import (
     BatchNorm3d,
     BatchNormBase,
 )
+from .copying import copied
 from .kinds import input_ranks, is_batch_norm, only_normalizes
 
 __all__ = ["as_torch", "from_torch"]
@@ -53,7 +53,7 @@ def as_torch(model: nn.Module, plain: type[nn.Module] | None = None) -> nn.Modul
     -----
     Numbers become torch.nn's too: what it rounds otherwise, it rounds otherwise.
     """
-    return _copied(model, lambda name, norm: _theirs(name, norm, plain))
+    return _with_kinds(model, lambda name, norm: _theirs(name, norm, plain))
 
 
 def from_torch(model: nn.Module) -> nn.Module:
@@ -67,22 +67,22 @@ def from_torch(model: nn.Module) -> nn.Module:
         If a norm is of another class than ``nn.BatchNorm1d``, ``2d`` or ``3d``: a
         subclass, or a norm that is synchronized or lazy.
     """
-    return _copied(model, _ours)
+    return _with_kinds(model, _ours)
 
 
-def _copied(model: nn.Module, kind: Callable) -> nn.Module:
+def _with_kinds(model: nn.Module, kind: Callable) -> nn.Module:
     """A copy of a model, each norm of the class that `kind` says."""
     norms = [(n, m) for n, m in model.named_modules() if is_batch_norm(m)]
     kinds = {name: kind(name, norm) for name, norm in norms}
-    copied = copy.deepcopy(model)
+    model = copied(model)
     for name, norm in norms:
         if kinds[name] is not type(norm):
             # Both keep the same things under the same names, so that only the
             # class changes: hooks, and a norm in two places, come along.
-            norm = copied.get_submodule(name)
+            norm = model.get_submodule(name)
             vars(norm).pop("dimensions", None)
             norm.__class__ = kinds[name]
-    return copied
+    return model
 
 
 def _theirs(name: str, norm: nn.Module, plain: type | None) -> type[nn.Module]:

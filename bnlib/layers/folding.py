@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.fx import Tracer
 
+from .copying import copied
 from .functional import at_least_float32
 from .kinds import is_batch_norm, only_normalizes
 
@@ -131,7 +132,7 @@ def fold_model(model: nn.Module) -> nn.Module:
         raise ValueError(
             "expected a model in eval mode (got training mode): call eval() first"
         )
-    folded = copy.deepcopy(model)
+    folded = copied(model)
     for layer_name, norm_name in _pairs(folded):
         layer = folded.get_submodule(layer_name)
         norm = folded.get_submodule(norm_name)

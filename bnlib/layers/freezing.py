@@ -1,9 +1,8 @@
 """Freezing: fixed batch norms in the place of those that a model has."""
 
-import copy
-
 from torch import nn
 
+from .copying import copied
 from .frozen import FrozenBatchNorm
 from .kinds import input_ranks, is_batch_norm, only_normalizes
 
@@ -31,16 +30,17 @@ def freeze(model: nn.Module) -> nn.Module:
     ValueError
         If a batch norm has no running statistics to freeze.
     TypeError
-        If a batch norm is of a class that may do more than normalize.
+        If a batch norm is of a class that may do more than normalize, or its
+        weight or bias is computed from other parameters.
     """
-    copied = copy.deepcopy(model)
-    modules = list(copied.named_modules(remove_duplicate=False))
+    model = copied(model)
+    modules = list(model.named_modules(remove_duplicate=False))
     # keyed by module: one that stands in two places is replaced by one
     frozen = {m: _frozen(name, m) for name, m in modules if is_batch_norm(m)}
     for name, module in modules:
         if name and module in frozen:
-            copied.set_submodule(name, frozen[module])
-    return frozen.get(copied, copied)
+            model.set_submodule(name, frozen[module])
+    return frozen.get(model, model)
 
 
 def _frozen(name: str, norm: nn.Module) -> FrozenBatchNorm:
@@ -55,6 +55,13 @@ def _frozen(name: str, norm: nn.Module) -> FrozenBatchNorm:
             "expected batch norms with running statistics "
             f"(got {where}, which has none)"
         )
+    for name in ("weight", "bias"):
+        if not isinstance(getattr(norm, name), nn.Parameter | None):
+            raise TypeError(
+                "expected batch norms with parameters of their own "
+                f"(got {where}, whose {name} is computed): make it permanent "
+                "first, by prune.remove or parametrize.remove_parametrizations"
+            )
     affine = norm.weight is not None
     # its own tensors are replaced at once: on the meta device they cost nothing
     frozen = FrozenBatchNorm(

@@ -117,13 +117,15 @@ def recompute_statistics(
     ------
     ValueError
         If there is no batch, or no batch norm that keeps running statistics, or
-        `combine` refuses. The running statistics are then left as they were.
+        one that no batch reaches, or `combine` refuses. The running statistics
+        are then left as they were.
 
     Notes
     -----
     Source: Ioffe & Szegedy 2015, Algorithm 2; Wu & Johnson 2021, section 3.
     """
-    norms = list(filter(keeps_statistics, model.modules()))
+    names = {m: name for name, m in model.named_modules() if keeps_statistics(m)}
+    norms = list(names)
     if not norms:
         raise ValueError(
             "expected a model with batch norms that keep running statistics "
@@ -131,9 +133,12 @@ def recompute_statistics(
         )
     with torch.no_grad():
         seen = _measure(model, norms, batches, call)
-        if not all(seen.values()):
+        missed = [names[norm] for norm, measured in seen.items() if not measured]
+        if missed:
             raise ValueError(
-                "expected at least one batch through every batch norm (got none)"
+                "expected at least one batch through every batch norm (got none "
+                f"through {missed}): what a model leaves out in eval mode is "
+                "reached in training mode, or by a `call` of your own"
             )
         populations = {norm: combine(batches) for norm, batches in seen.items()}
         for norm, (mean, var) in populations.items():

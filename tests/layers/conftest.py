@@ -1,8 +1,11 @@
 """Batches as the layers get them: of every rank, in both dtypes, off center and unequal."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 from torch.testing import assert_close
 
 from bnlib.layers import BatchNorm1d, BatchNorm2d, BatchNorm3d
@@ -141,3 +144,26 @@ def twins(pair, unlike_new):
         return ours.train(mode), theirs.train(mode)
 
     return make
+
+
+@pytest.fixture(
+    params=[
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+        parametrizations.weight_norm,
+        parametrizations.spectral_norm,
+    ],
+    ids=["weight_norm", "spectral_norm", "prune", "parametrized-weight_norm", "parametrized-spectral_norm"],
+)
+def compute_weight(request):
+    """Let a layer's weight be computed from other parameters: by a hook, or by a parametrization."""
+
+    def change(layer):
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # torch advises against the hooks; models have them
+            return request.param(layer) or layer
+
+    return change

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune
 
 from bnlib.layers import (
     BatchNorm,
@@ -197,3 +198,36 @@ def test_one_of_the_two_running_statistics_is_not_enough(norm, missing):
     setattr(norm, missing, None)
     with pytest.raises(ValueError, match="which has none"):
         freeze(norm)
+
+
+def test_a_weight_computed_elsewhere_is_copied_and_goes_on_being_computed(model, images, compute_weight):
+    compute_weight(model[0])
+    model(images).square().sum().backward()
+    model.eval()
+    frozen = freeze(model)
+    torch.testing.assert_close(frozen(images), model(images), rtol=1e-12, atol=1e-12)
+    before = model(images)
+    frozen(images).square().sum().backward()
+    with torch.no_grad():
+        for p in frozen[0].parameters():
+            assert p.grad is not None
+            p *= 3
+            p += 1
+    assert not torch.allclose(frozen(images), before)
+    torch.testing.assert_close(model(images), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [BatchNorm2d, nn.BatchNorm2d])
+def test_a_norm_with_a_computed_weight_is_refused_by_name(kind):
+    pruned, parametrized = nn.Sequential(kind(4)), nn.Sequential(kind(4))
+    prune.l1_unstructured(pruned[0], "weight", 0.5)
+    parametrize.register_parametrization(parametrized[0], "weight", nn.Softplus())
+    for model, name in ((pruned, "BatchNorm2d"), (parametrized, "ParametrizedBatchNorm2d")):
+        with pytest.raises(
+            TypeError, match=rf"got {name} '0', whose weight is computed\): make it permanent"
+        ):
+            freeze(model)
+    prune.remove(pruned[0], "weight")
+    parametrize.remove_parametrizations(parametrized[0], "weight")
+    for model in (pruned, parametrized):
+        assert torch.equal(freeze(model)[0].weight, model[0].weight)

@@ -305,3 +305,27 @@ def test_norms_that_are_called_by_keyword_are_measured(generator):
     model = recompute_statistics(Model(), [x])
     torch.testing.assert_close(model.theirs.running_mean, x.mean(dim=0))
     torch.testing.assert_close(model.masked.running_mean, torch.zeros(3), rtol=0, atol=1e-6)
+
+
+class WithAuxiliaryHead(nn.Module):
+    """As GoogLeNet and Inception v3: the head is called in training only."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.head = nn.BatchNorm1d(5).double(), nn.Sequential(nn.BatchNorm1d(5).double())
+
+    def forward(self, x):
+        h = self.trunk(x)
+        return (h, self.head(h)) if self.training else h
+
+
+def test_a_norm_that_no_batch_reaches_is_named_and_nothing_moves(batches, untouched):
+    model = WithAuxiliaryHead().eval()
+    before = copy.deepcopy(model)
+    with pytest.raises(ValueError, match=r"none through \['head.0'\]\): .* training mode, or by a `call`"):
+        recompute_statistics(model, batches)
+    untouched(model, before)
+    trained = recompute_statistics(copy.deepcopy(model).train(), batches)
+    recompute_statistics(model, batches, call=lambda model, x: model.head(model.trunk(x)))
+    assert_population(model.trunk, torch.cat(batches))
+    assert_close(model.head[0].running_var, trained.head[0].running_var)
