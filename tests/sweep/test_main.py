@@ -260,6 +260,8 @@ def test_a_process_that_is_ended_in_the_middle_leaves_no_record_and_no_process(t
         pytest.skip("no such signal here")
     out = tmp_path / "results"
     program = (
+        # whoever starts the tests in the background may have had SIGINT ignored
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "import sys, bnlib.lab.data as d; d.MIRRORS = (); from bnlib.sweep.__main__ import main; "
         f"sys.exit(main(['figure1', '--jobs', '{jobs}', '--out', {str(out)!r}]))"
     )
