@@ -23,7 +23,7 @@ from bnlib.lab import (
     input_percentiles,
     layer_inputs,
 )
-from bnlib.layers import BatchNorm, recompute_statistics
+from bnlib.layers import BatchNorm, keeps_statistics, recompute_statistics
 
 __all__ = [
     "EDGES",
@@ -163,7 +163,7 @@ def recomputed_accuracy(
     model: nn.Module, setting: Setting, train_set: Split, test_set: Split
 ) -> dict[str, NDArray]:
     """Accuracy with the pooled statistics of 5,120 images, in batches as in training and in large ones."""
-    if not any(isinstance(m, BatchNorm) for m in model.modules()):
+    if not any(map(keeps_statistics, model.modules())):
         return {}
     model, images = copy.deepcopy(model), train_set.images[:5120]
     found = {}
