@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from bnlib.reference.statistics import update_running
+from bnlib.reference.statistics import Statistics
 
+from . import fused
 from .functional import (
     at_least_float32,
     batch_statistics,
@@ -51,7 +52,13 @@ class BatchNormBase(_NormBase):
         """Mean and variance (C,) to normalize with: the batch's or the kept."""
         if not self.training and self.running_mean is not None:
             return self.running_mean, self.running_var
-        mean, var, m = batch_statistics(at_least_float32(x))  # (C,), (C,), int
+        batch = batch_statistics(at_least_float32(x))
+        self.take(batch, x)
+        return batch.mean, batch.var
+
+    def take(self, batch: Statistics, x: Tensor) -> None:
+        """Keep the statistics of a batch x, if it can be normalized by them."""
+        mean, var, m = batch  # (C,), (C,), int
         if m == 1:
             raise ValueError(
                 "Expected more than 1 value per channel when training, "
@@ -66,8 +73,8 @@ class BatchNormBase(_NormBase):
                 self.keep(mean.detach(), var.detach() * (m / (m - 1)))
             elif self.num_batches_tracked is not None:
                 self.num_batches_tracked += 1
-        return mean, var
 
+    @torch.no_grad()
     def keep(self, mean: Tensor, unbiased_var: Tensor) -> None:
         """Move the running statistics towards those of a new batch, both (C,)."""
         count, momentum = self.num_batches_tracked, self.momentum
@@ -77,11 +84,12 @@ class BatchNormBase(_NormBase):
             # in the statistics' dtype: a quotient of integers would be float32;
             # as in torch.nn, where the count was taken away, nothing moves
             momentum = 0 if count is None else 1 / count.to(mean.dtype)
-        with torch.no_grad():
-            mean = update_running(self.running_mean, mean, momentum)
-            var = update_running(self.running_var, unbiased_var, momentum)
-            self.running_mean.copy_(mean)
-            self.running_var.copy_(var)
+        for running, new in (
+            (self.running_mean, mean),
+            (self.running_var, unbiased_var),
+        ):
+            # (1 - momentum) running + momentum new
+            running.copy_(running.to(new.dtype).lerp(new, momentum))
 
     def counted(self, x: Tensor) -> Tensor:
         """The values that x adds to a population, channels second: all of them.
@@ -178,6 +186,24 @@ class BatchNorm(BatchNormBase, _BatchNorm):
     Under ``torch.func.vmap`` each example would move the same buffers, which
     torch refuses: use eval mode or ``track_running_stats=False`` there.
     """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As all its kind, and where only the numbers are asked for, faster."""
+        if not fused.serves(x):
+            return super().forward(x)
+        self.check_input(x)
+        if self.training or self.running_mean is None:
+            y, batch = fused.training_batch_norm(
+                x, self.weight, self.bias, self.eps
+            )
+            self.take(batch, x)
+            return y
+        if torch.is_grad_enabled():
+            return super().forward(x)
+        kept = self.running_mean, self.running_var
+        return fused.inference_batch_norm(
+            x, self.weight, self.bias, *kept, self.eps
+        )
 
 
 class BatchNorm1d(BatchNorm, nn.BatchNorm1d):

@@ -12,6 +12,7 @@ __all__ = [
     "batch_statistics",
     "inference_batch_norm",
     "normalize",
+    "per_channel",
     "scale_and_shift",
     "training_batch_norm",
 ]
@@ -39,7 +40,7 @@ def batch_statistics(X: Tensor) -> Statistics:
     """
     axes = (0, *range(2, X.ndim))  # every axis but the channel's
     mean = torch.mean(X, dim=axes)  # (C,)
-    var = torch.mean((X - _per_channel(mean, X)) ** 2, dim=axes)  # (C,)
+    var = torch.mean((X - per_channel(mean, X)) ** 2, dim=axes)  # (C,)
     m = math.prod([X.shape[axis] for axis in axes])  # values per channel
     return Statistics(mean, var, m)
 
@@ -60,7 +61,7 @@ def normalize(X: Tensor, mean: Tensor, var: Tensor, eps: float) -> Tensor:
     -----
     Source: Ioffe & Szegedy 2015, Algorithm 1, line 3.
     """
-    return (X - _per_channel(mean, X)) / torch.sqrt(_per_channel(var, X) + eps)
+    return (X - per_channel(mean, X)) / torch.sqrt(per_channel(var, X) + eps)
 
 
 def scale_and_shift(X_hat: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ def scale_and_shift(X_hat: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
     -----
     Source: Ioffe & Szegedy 2015, Algorithm 1, line 4.
     """
-    return _per_channel(gamma, X_hat) * X_hat + _per_channel(beta, X_hat)
+    return per_channel(gamma, X_hat) * X_hat + per_channel(beta, X_hat)
 
 
 def training_batch_norm(
@@ -154,7 +155,10 @@ def inference_batch_norm(
     return scale_and_shift(X_hat, gamma, beta)
 
 
-def _per_channel(v: Tensor, X: Tensor) -> Tensor:
+def per_channel(v: Tensor, X: Tensor) -> Tensor:
+    """A view of v, (C,), that broadcasts along the channels of X."""
+    if X.ndim == 2:
+        return v  # as it is
     return v.reshape(1, -1, *(1,) * (X.ndim - 2))
 
 

@@ -3,9 +3,36 @@
 import torch
 from torch import Tensor
 
-from .functional import batch_statistics, normalize, scale_and_shift
+from .functional import (
+    batch_statistics,
+    normalize,
+    per_channel,
+    scale_and_shift,
+)
 
-__all__ = ["HandmadeBatchNorm", "handmade_batch_norm"]
+__all__ = ["HandmadeBatchNorm", "batch_norm_backward", "handmade_batch_norm"]
+
+
+def batch_norm_backward(
+    dy: Tensor, x: Tensor, gamma: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(dx, dgamma, dbeta) from dL/dy, in closed form, as in the reference.
+
+    Parameters
+    ----------
+    dy, x : (N, C, *spatial)
+    gamma : (C,)
+    """
+    mean, var, m = batch_statistics(x)  # (C,), (C,), int
+    x_hat = normalize(x, mean, var, eps)  # (N, C, *spatial)
+    axes = (0, *range(2, x.ndim))
+    dgamma = torch.sum(dy * x_hat, dim=axes)  # (C,)
+    dbeta = torch.sum(dy, dim=axes)  # (C,)
+    scale = per_channel(gamma / torch.sqrt(var + eps), x)
+    dx = scale * (
+        dy - per_channel(dbeta / m, x) - x_hat * per_channel(dgamma / m, x)
+    )
+    return dx, dgamma, dbeta
 
 
 class HandmadeBatchNorm(torch.autograd.Function):
@@ -32,23 +59,10 @@ class HandmadeBatchNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dy: Tensor):
-        """(dx, dgamma, dbeta) from dL/dy, as in the reference."""
+        """(dx, dgamma, dbeta) from dL/dy."""
         x, gamma = ctx.saved_tensors
-        axes = (0, *range(2, x.ndim))
-
-        def along(v):
-            return v.reshape(1, -1, *(1,) * (x.ndim - 2))
-
-        # From x again: so autograd can differentiate the statistics here too.
-        mean, var, m = batch_statistics(x)  # (C,), (C,), int
-        std = torch.sqrt(var + ctx.eps)  # (C,)
-        x_hat = (x - along(mean)) / along(std)  # (N, C, *spatial)
-
-        dgamma = torch.sum(dy * x_hat, dim=axes)  # (C,)
-        dbeta = torch.sum(dy, dim=axes)  # (C,)
-        scale = along(gamma / std)  # (1, C, 1, ..., 1)
-        dx = scale * (dy - along(dbeta / m) - x_hat * along(dgamma / m))
-        return dx, dgamma, dbeta, None
+        # from x again: so autograd can differentiate the statistics here too
+        return *batch_norm_backward(dy, x, gamma, ctx.eps), None
 
 
 def handmade_batch_norm(

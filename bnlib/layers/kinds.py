@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from .batch_norm import BatchNormBase
+from .batch_norm import BatchNorm, BatchNormBase
 from .frozen import FrozenBatchNorm
 
 __all__ = [
@@ -15,7 +15,12 @@ __all__ = [
     "only_normalizes",
 ]
 
-FORWARDS = (BatchNormBase.forward, _BatchNorm.forward, nn.SyncBatchNorm.forward)
+FORWARDS = (
+    BatchNormBase.forward,
+    BatchNorm.forward,
+    _BatchNorm.forward,
+    nn.SyncBatchNorm.forward,
+)
 STATISTICS = (BatchNormBase.statistics, FrozenBatchNorm.statistics)
 RANKS = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.BatchNorm3d: (5,)}
 

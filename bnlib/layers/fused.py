@@ -1,0 +1,186 @@
+"""Speed, and nothing but: batch normalization in few passes over its input.
+
+What it computes stands in `functional`, in plain words. Here torch's kernels do
+it where they are exact, and where they are not, operations in place: on large
+input the time goes into memory, most of all into fresh memory.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from bnlib.reference.statistics import Statistics
+
+from .functional import at_least_float32
+from .functional import per_channel as along
+from .handmade import batch_norm_backward
+
+__all__ = ["inference_batch_norm", "serves", "training_batch_norm"]
+
+# Torch adds up a channel of contiguous images in float64, but rows, as those of
+# (N, C) and of channels-last images, one by one in float32. With more rows than
+# this that costs digits: in the mean, and later in the sums of the gradients.
+ROWS_FORWARD = 2**10
+ROWS_BACKWARD = 2**14
+
+# They compute x scale + shift. That loses next to nothing as long as no channel's
+# mean is more standard deviations than this away from zero.
+FAR = 16.0
+
+
+def serves(x: Tensor) -> bool:
+    """Whether x can be treated here; else the plain operations have to do it.
+
+    Those are what a compiler or a tracer wants to see, and what torch.func and
+    forward mode know how to transform.
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        # neither has a public name
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
+        and type(x) in (Tensor, nn.Parameter)
+        and not x.is_meta
+        and x.numel() > 0
+    )
+
+
+def inference_batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor,
+    running_var: Tensor,
+    eps: float,
+) -> Tensor:
+    """Batch normalization at inference by torch's kernel: x scale + shift."""
+    return torch.batch_norm(
+        x, weight, bias, running_mean, running_var, False, 0.0, eps, False
+    )
+
+
+def training_batch_norm(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Statistics]:
+    """Batch normalization in training, and the batch's statistics.
+
+    Derivatives of the output are right to every order; the statistics have none.
+
+    Parameters
+    ----------
+    x : (N, C, *spatial)
+    weight, bias : (C,) or None
+        gamma and beta; None stands for 1 and 0.
+    """
+    y, mean, var = _TrainingBatchNorm.apply(x, weight, bias, eps)
+    return y, Statistics(mean, var, x.numel() // x.shape[1])
+
+
+class _TrainingBatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias, eps):
+        X, *affine = map(_at_least_float32, (x, weight, bias))
+        by_kernel = _kernel_is_exact(X, ROWS_FORWARD)
+        fast = _by_kernel if by_kernel else _by_plain_statistics
+        y, mean, var = fast(X, *affine, eps)
+        if not (mean.square() / (var + eps)).max() <= FAR**2:  # or NaN
+            y, mean, var = _centered(X, *affine, eps)
+        ctx.save_for_backward(x, weight, mean, var)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, var)
+        ctx.set_materialize_grads(False)
+        return y.to(x.dtype), mean, var
+
+    @staticmethod
+    def backward(ctx, dy, *_):
+        if dy is None:
+            return None, None, None, None
+        x, weight, mean, var = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradients will be differentiated
+            gradients = _plain_gradients(dy, x, weight, ctx.eps)
+        elif _kernel_is_exact(x, ROWS_BACKWARD):
+            invstd = (var + ctx.eps).rsqrt_()
+            gradients = torch.ops.aten.native_batch_norm_backward(
+                *(dy, x, weight, None, None, mean, invstd, True, ctx.eps),
+                ctx.needs_input_grad[:3],
+            )
+        else:
+            gradients = _gradients_in_place(dy, x, weight, mean, var, ctx.eps)
+        wanted = zip(gradients, ctx.needs_input_grad, strict=False)
+        return *(g if needed else None for g, needed in wanted), None
+
+
+def _at_least_float32(v: Tensor | None) -> Tensor | None:
+    return None if v is None else at_least_float32(v)
+
+
+def _kernel_is_exact(x: Tensor, rows: int) -> bool:
+    """Whether torch's kernels lose no digits in their sums over x."""
+    images = x.numel() > x.shape[0] * x.shape[1]
+    few = x.shape[0] <= rows
+    full = x.dtype in (torch.float32, torch.float64)
+    return full and x.is_cpu and x.is_contiguous() and (images or few)
+
+
+def _by_kernel(X, weight, bias, eps):
+    mean, var = X.new_zeros(2, X.shape[1])  # (C,), (C,)
+    # with a momentum of 1 the kernel writes the batch's into the running ones
+    y, *_ = torch.native_batch_norm(X, weight, bias, mean, var, True, 1.0, eps)
+    m = X.numel() // X.shape[1]
+    return y, mean, var * ((m - 1) / m)
+
+
+def _by_plain_statistics(X, weight, bias, eps):
+    axes = (0, *range(2, X.dim()))
+    mean = X.mean(axes)  # (C,)
+    y = X - along(mean, X)  # (N, C, *spatial), the only large allocation
+    var = y.square_().mean(axes)  # (C,)
+    none = X.new_empty(0)
+    torch.ops.aten.native_batch_norm.out(
+        *(X, weight, bias, mean, var, False, 0.0, eps),
+        **{"out": y, "save_mean": none, "save_invstd": none},
+    )
+    return y, mean, var
+
+
+def _centered(X, weight, bias, eps):
+    """The plain operations, in place, with a mean that is corrected once.
+
+    What rounding left of the mean counts where the spread is no larger (Chan,
+    Golub & LeVeque 1983).
+    """
+    axes = (0, *range(2, X.dim()))
+    mean = X.mean(axes)  # (C,)
+    y = X - along(mean, X)  # (N, C, *spatial)
+    mean += y.mean(axes)
+    var = torch.sub(X, along(mean, X), out=y).square_().mean(axes)  # (C,)
+    scale = (var + eps).rsqrt_()  # (C,)
+    if weight is not None:
+        scale *= weight
+    torch.sub(X, along(mean, X), out=y).mul_(along(scale, X))
+    if bias is not None:
+        y += along(bias, X)
+    return y, mean, var
+
+
+def _gradients_in_place(dy, x, weight, mean, var, eps):
+    """`batch_norm_backward`, statistics known, with two large allocations."""
+    X, g = at_least_float32(x), at_least_float32(dy)
+    axes = (0, *range(2, X.dim()))
+    m = x.numel() // x.shape[1]
+    scale = (var + eps).rsqrt()  # (C,)
+    x_hat = (X - along(mean, X)).mul_(along(scale, X))
+    dgamma, dbeta = (g * x_hat).sum(axes), g.sum(axes)  # (C,)
+    if weight is not None:
+        scale *= weight
+    x_hat.mul_(along(-dgamma / m, X)).sub_(along(dbeta / m, X)).add_(g)
+    return x_hat.mul_(along(scale, X)).to(x.dtype), dgamma, dbeta
+
+
+def _plain_gradients(dy, x, weight, eps):
+    """`batch_norm_backward`, which autograd can differentiate."""
+    X, g = at_least_float32(x), at_least_float32(dy)
+    gamma = X.new_ones(X.shape[1]) if weight is None else weight
+    dx, dgamma, dbeta = batch_norm_backward(g, X, gamma, eps)
+    return dx.to(x.dtype), dgamma, dbeta

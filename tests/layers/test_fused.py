@@ -1,0 +1,241 @@
+"""The fast ways compute what the plain one does, lose no digit and no derivative, and step aside."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd import forward_ad
+from torch.testing import assert_close
+
+from bnlib.layers import BatchNorm, BatchNorm1d, BatchNormBase, batch_statistics, fused, normalize
+
+EPS = 1e-2
+double = pytest.mark.parametrize("dtype", [torch.float64], ids=str, indirect=True)
+
+
+@pytest.fixture(params=["kernel", "statistics", "centered"])
+def way(request, monkeypatch):
+    """Each of the ways through the forward pass, and both through the backward pass."""
+    if request.param != "kernel":
+        monkeypatch.setattr(fused, "_kernel_is_exact", lambda x, rows: False)
+    monkeypatch.setattr(fused, "FAR", -1.0 if request.param == "centered" else 1e9)
+    return request.param
+
+
+def plain(norm):
+    """The same layer by elementary operations."""
+    other = BatchNormBase(norm.num_features, eps=norm.eps)
+    other.__dict__.update(copy.deepcopy(norm).__dict__)
+    return other
+
+
+@pytest.mark.parametrize("affine", [(True, True), (True, False), (False, True), (False, False)], ids=str)
+def test_every_way_trains_as_the_plain_one(way, train_alike, new_batch, unlike_new, dtype, affine):
+    norm = unlike_new(BatchNorm(3, eps=EPS, dtype=dtype))
+    for name, there in zip(("weight", "bias"), affine, strict=True):
+        if not there:
+            norm.register_parameter(name, None)
+    other = plain(norm)
+    for _ in range(3):
+        train_alike(norm, other, new_batch())
+
+
+@double
+@pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
+@pytest.mark.parametrize("shape", [(5, 3), (3, 3, 2, 1)], ids=str, indirect=True)
+def test_both_derivatives_are_those_of_central_differences(way, x, gamma, beta, check):
+    inputs = [v.requires_grad_() for v in (x, gamma, beta)]
+    assert check(lambda *v: fused.training_batch_norm(*v, EPS)[0], inputs)
+
+
+@double
+@pytest.mark.parametrize("shape", [(5, 3)], ids=str, indirect=True)
+def test_the_third_derivative_is_that_of_the_plain_operations(way, x, dy):
+    def third(norm):
+        z = x.clone().requires_grad_()
+        d = norm(z).pow(3).sum()
+        for _ in range(3):
+            (d,) = torch.autograd.grad((d * dy).sum() if d.dim() else d, z, create_graph=True)
+        return d
+
+    norm = BatchNorm(3, eps=EPS).double()
+    assert_close(third(norm), third(plain(norm)), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("wanted", range(3))
+def test_a_gradient_can_be_asked_for_alone(way, x, gamma, beta, dy, agree, wanted):
+    inputs = [x, gamma, beta]
+    inputs[wanted].requires_grad_()
+    (ours,) = torch.autograd.grad(fused.training_batch_norm(*inputs, EPS)[0], inputs[wanted], dy)
+    y = nn.functional.batch_norm(x, None, None, gamma, beta, training=True, eps=EPS)
+    agree(ours, torch.autograd.grad(y, inputs[wanted], dy)[0], times=10)
+
+
+def test_a_gradient_that_is_a_view_of_one_number_is_taken(way, x, gamma, beta, agree):
+    # what y.sum() hands back
+    y, _ = fused.training_batch_norm(x.requires_grad_(), gamma, beta, EPS)
+    y.sum().backward()
+    agree(x.grad, torch.zeros_like(x), times=10)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels-last", "transposed", "every second"])
+def test_every_layout_gives_the_same(generator, layout):
+    x = 2 + torch.randn(4, 3, 6, 5, generator=generator)
+    of_layout = {
+        "contiguous": x,
+        "channels-last": x.contiguous(memory_format=torch.channels_last),
+        "transposed": x.mT.contiguous().mT,
+        "every second": x.repeat_interleave(2, dim=3)[..., ::2],
+    }[layout]
+    assert torch.equal(of_layout, x)
+    norm, other = BatchNorm(3), BatchNorm(3)
+    a, b = of_layout.clone().requires_grad_(), x.double().requires_grad_()
+    other.double()
+    y, z = norm(a), other(b)
+    (y * x).sum().backward(), (z * x).sum().backward()
+    assert_close(y.double(), z, rtol=1e-5, atol=1e-5)
+    assert_close(a.grad.double(), b.grad, rtol=1e-4, atol=1e-5)
+    assert_close(norm.running_var.double(), other.running_var, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mean", [0, 1, 10, 30, 1_000, 30_000])
+@pytest.mark.parametrize("shape", [(60, 5), (4_000, 5), (40_000, 5), (40_000, 5, 2), (8, 5, 9, 9)], ids=str)
+def test_the_output_is_as_exact_as_that_of_the_plain_operations(generator, shape, mean):
+    x = mean + torch.randn(shape, generator=generator)
+
+    def off(y):
+        center, var, _ = batch_statistics(x.double())
+        return (y.double() - normalize(x.double(), center, var, 1e-5)).abs().max()
+
+    mean, var, _ = batch_statistics(x)
+    y, statistics = fused.training_batch_norm(x, None, None, 1e-5)
+    # twice: a lucky rounding of the mean is not matched
+    assert off(y) <= 2 * off(normalize(x, mean, var, 1e-5)) + 2e-6
+    assert_close(
+        statistics.var.double(),
+        x.double().var(unbiased=False, dim=[0, *range(2, x.dim())]),
+        rtol=1e-5,
+        atol=0,
+    )
+
+
+@pytest.mark.parametrize("value", [2.5, 0.1, 255.3, 1000.1, 10_000.3, -100_000.7])
+@pytest.mark.parametrize("shape", [(1, 1, 37, 41), (60, 1), (3_000, 1)], ids=str)
+def test_a_channel_of_one_repeated_value_comes_out_as_its_bias(shape, value):
+    # torch.nn is off by 0.08 at 10,000.3, since the mean is rounded and eps is small
+    norm = BatchNorm(1)
+    nn.init.constant_(norm.bias, 0.7)
+    assert (norm(torch.full(shape, value)) - 0.7).abs().max() < 1e-6
+
+
+def test_long_columns_lose_no_digit_in_their_gradients(generator):
+    # added one by one in float32, half of the gradient's digits are gone
+    x = torch.rand(2_000_000, 1, generator=generator)
+    dy = 1 + torch.rand(2_000_000, 1, generator=generator)
+    gradients = []
+    for dtype in (torch.float32, torch.float64):
+        norm = BatchNorm1d(1, dtype=dtype)
+        z = x.to(dtype, copy=True).requires_grad_()
+        norm(z).backward(dy.to(dtype))
+        gradients.append([v.double() for v in (z.grad, norm.weight.grad / len(x), norm.bias.grad / len(x))])
+    for single, exact in zip(*gradients, strict=True):
+        assert_close(single, exact, rtol=1e-6, atol=1e-6)
+
+
+def test_no_more_is_kept_for_the_backward_pass_than_x_and_a_few_vectors(way, generator):
+    x = torch.randn(64, 100, generator=generator, requires_grad=True)
+    kept = {}
+
+    def pack(v):
+        kept[v.untyped_storage().data_ptr()] = v.numel()
+        return v
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda v: v):
+        y = BatchNorm(100)(x)
+    assert y.requires_grad and x.data_ptr() in kept
+    assert sum(kept.values()) <= x.numel() + 5 * 100
+
+
+def test_the_gradient_does_not_read_what_moved_since(way, x, dy, dtype):
+    norm = BatchNorm(3, dtype=dtype)
+    other = copy.deepcopy(norm)
+    x, z = x.requires_grad_(), x.detach().clone().requires_grad_()
+    y = norm(x)
+    norm(x.detach() + 5)  # moves the running statistics before the first backward pass
+    y.backward(dy), other(z).backward(dy)
+    assert torch.equal(x.grad, z.grad)
+
+
+def test_inference_without_gradients_is_torchs_to_the_last_bit(twins, new_batch, shape, dtype):
+    ours, theirs = twins(len(shape), 3, mode=False, dtype=dtype)
+    x = new_batch()
+    with torch.no_grad():
+        assert torch.equal(ours(x), theirs(x))
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """Whether the layer went a fast way, asked after a forward pass."""
+    calls = []
+    whole = fused.training_batch_norm
+    monkeypatch.setattr(fused, "training_batch_norm", lambda *args: calls.append(1) or whole(*args))
+    return lambda: bool(calls)
+
+
+def test_eager_training_is_fast(taken):
+    BatchNorm(3)(torch.randn(4, 3))
+    assert taken()
+
+
+def compiled(norm, x):
+    torch.compiler.reset()
+    return torch.compile(norm, backend="eager", fullgraph=True)(x)
+
+
+def traced(norm, x):
+    return torch.jit.trace(norm, x, check_trace=False)(x)
+
+
+def forward_mode(norm, x):
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(norm(forward_ad.make_dual(x, torch.ones_like(x)))).primal
+
+
+STEPS_ASIDE = {
+    "compiled": compiled,
+    "traced": traced,
+    "forward mode": forward_mode,
+    "vmap": lambda norm, x: torch.vmap(norm)(x[None])[0],
+    "grad": lambda norm, x: torch.func.grad(lambda z: norm(z).pow(3).sum())(x),
+    "meta": lambda norm, x: norm.to("meta")(x.to("meta")),
+    "empty": lambda norm, x: norm(x[:0]),
+}
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.*is deprecated:DeprecationWarning", "ignore::torch.jit.TracerWarning"
+)
+@pytest.mark.parametrize("call", STEPS_ASIDE.values(), ids=STEPS_ASIDE)
+def test_what_wants_elementary_operations_gets_them(taken, call):
+    norm = BatchNorm(3, track_running_stats=False)
+    call(norm, torch.randn(4, 3))
+    assert not taken()
+
+
+def test_a_subclass_of_tensor_is_left_to_its_own_operations(taken):
+    class Own(torch.Tensor):
+        pass
+
+    assert type(BatchNorm(3)(torch.randn(4, 3).as_subclass(Own))) is Own
+    assert not taken()
+
+
+def test_numbers_that_are_not_finite_come_out_as_of_the_plain_operations(x, dtype):
+    norm = partial(BatchNorm, 3, dtype=dtype)
+    for bad in (float("nan"), float("inf")):
+        x[0, 1] = bad
+        y, z = norm()(x), plain(norm())(x)
+        assert torch.equal(y.isfinite(), z.isfinite())
+        assert not y[:, 1].isfinite().any()
