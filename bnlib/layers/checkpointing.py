@@ -10,7 +10,9 @@ from .kinds import may_move_buffers
 __all__ = ["checkpoint", "hold_statistics"]
 
 
-def checkpoint(module: nn.Module, *inputs, **keywords):
+def checkpoint(
+    module: nn.Module, *inputs, use_reentrant: bool = False, **keywords
+):
     """A module's output, with activations computed again in the backward pass.
 
     Plain checkpointing lets every batch norm see, and count, each batch twice.
@@ -21,19 +23,60 @@ def checkpoint(module: nn.Module, *inputs, **keywords):
     ----------
     module : nn.Module
         Its batch norms may be ours or torch.nn's.
-    *inputs, **keywords
+    *inputs
         Of its forward.
+    use_reentrant : bool
+        False, which torch asks to be written out.
+    **keywords
+        `preserve_rng_state`, `determinism_check`, `debug` and `early_stop` go to
+        ``torch.utils.checkpoint.checkpoint``; all others to the forward.
 
     Returns
     -------
-    What ``module(*inputs, **keywords)`` returns.
+    What the module returns.
+
+    Raises
+    ------
+    TypeError
+        If `module` is not a module, as a function or a method: its norms are not
+        known.
+    ValueError
+        If `use_reentrant` is not False, or if there is a `context_fn`.
 
     Notes
     -----
     Source: Chen, Xu, Zhang & Guestrin 2016, "Training deep nets with sublinear
     memory cost". Here by ``torch.utils.checkpoint`` without reentrance, which
     lets each of the two forwards have a context.
+
+    Inside ``torch.compile`` it breaks the graph, and ``fullgraph`` is refused:
+    the module runs as it is written, and what is around it is compiled. As at
+    every break, torch reads the `grad` of tensors that cross it and warns itself
+    of that, which stops the program where warnings are errors.
     """
+    if torch.compiler.is_dynamo_compiling():
+        # dynamo knows no such contexts; a decorator would load it at import
+        as_written = torch.compiler.disable(checkpoint)
+        return as_written(
+            module, *inputs, use_reentrant=use_reentrant, **keywords
+        )
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"expected an nn.Module (got {type(module).__name__}), to find its "
+            "norms: make it one, or call torch.utils.checkpoint.checkpoint with "
+            "context_fn=lambda: (nullcontext(), hold_statistics(model))"
+        )
+    if use_reentrant is not False:
+        raise ValueError(
+            f"expected use_reentrant=False (got {use_reentrant!r}): only without "
+            "reentrance is the second forward known to be the second"
+        )
+    if "context_fn" in keywords:
+        raise ValueError(
+            "expected no context_fn (got one): the second forward's is "
+            "hold_statistics(module); to have another too, put both in one and "
+            "call torch.utils.checkpoint.checkpoint"
+        )
 
     def contexts():
         return nullcontext(), hold_statistics(module)

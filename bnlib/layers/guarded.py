@@ -18,23 +18,34 @@ class GuardedBatchNorm(BatchNormBase):
     either overflows. It guards the statistics only: at inference a bad batch
     passes through.
 
-    To do something else than raise, override `refuse`, as `SkippingBatchNorm`
-    does. The parameters are those of `BatchNorm`, and so is the state dict.
+    To do something else than raise, override `refuse`. The parameters are those
+    of `BatchNorm`, and so is the state dict.
 
     Raises
     ------
     ValueError
         On forward, in training: if the batch's mean or variance is not finite;
         and as in `BatchNorm`. The running statistics are then left as they were.
+    RuntimeError
+        On forward, in training, in ``torch.jit.trace`` and ``torch.export``: what
+        they record cannot raise. `SkippingBatchNorm` keeps its guard there.
 
     Notes
     -----
     The question is asked once a batch, and on an accelerator the answer has to be
-    waited for; hence this is no part of `BatchNorm`.
+    waited for; hence this is no part of `BatchNorm`. To raise is to branch on a
+    value: ``torch.compile`` breaks the graph here, and raises as the layer does,
+    but refuses ``fullgraph``.
     """
 
     def keep(self, mean: Tensor, unbiased_var: Tensor) -> None:
         """Move the running statistics if they stay finite, else refuse."""
+        if _is_traced():
+            raise RuntimeError(
+                "expected to be run (got traced or exported, where nothing can "
+                "be raised): take a SkippingBatchNorm, with the same state dict, "
+                "or eval mode"
+            )
         finite = self.finite(mean, unbiased_var)  # (C,)
         if finite.all():
             super().keep(mean, unbiased_var)
@@ -62,12 +73,36 @@ class SkippingBatchNorm(GuardedBatchNorm):
     It is still normalized by its own statistics, so its bad channels come out
     NaN, and so do the gradients: the optimizer must skip that step too, as
     torch.amp.GradScaler does.
+
+    Notes
+    -----
+    Nothing branches on a value, so nothing is waited for, and what is compiled,
+    exported or traced skips as the layer does; `refuse` is not called.
     """
 
-    def refuse(self, bad: Tensor) -> None:
-        """Leave the running statistics of every channel as they are."""
+    def keep(self, mean: Tensor, unbiased_var: Tensor) -> None:
+        """Move the running statistics, and take it back after a bad batch."""
+        good = self.finite(mean, unbiased_var).all()  # ()
+        buffers = list(self.buffers(recurse=False))
+        before = [buffer.clone() for buffer in buffers]
+        BatchNormBase.keep(self, mean, unbiased_var)
+        for buffer, old in zip(buffers, before, strict=True):
+            # chosen, not multiplied by zero: 0 * nan is nan
+            buffer.copy_(torch.where(good, buffer, old))
 
     def counted(self, x: Tensor) -> Tensor:
-        """All of x, or none of it if its statistics are not finite."""
+        """All of x, or none of it if its statistics are not finite.
+
+        This shape depends on values, so here is a branch: `recompute_statistics`,
+        which asks, runs as it is written.
+        """
         mean, var, _ = batch_statistics(at_least_float32(x))
         return x if self.finite(mean, var).all() else x[:0]
+
+
+def _is_traced() -> bool:
+    """Whether this run is being recorded, by torch.jit.trace or torch.export."""
+    # dynamo is no such run: where it cannot go on, it breaks the graph
+    compiler = torch.compiler
+    exported = compiler.is_compiling() and not compiler.is_dynamo_compiling()
+    return torch.jit.is_tracing() or exported

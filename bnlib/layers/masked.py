@@ -30,6 +30,11 @@ class MaskedBatchNorm(BatchNormBase):
     Notes
     -----
     `fold_model` leaves it where it is.
+
+    How many positions are valid is known only from the mask's values, and so are
+    shapes: ``torch.compile`` breaks the graph here, and refuses ``fullgraph``;
+    ``torch.export`` refuses it. ``torch.jit.trace`` follows the mask, but a trace
+    raises nothing, so a single valid position spoils the running statistics.
     """
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -1,6 +1,9 @@
 """Checkpointing: the same gradients from less memory, and each batch counted once."""
 
 import copy
+import subprocess
+import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -95,6 +98,115 @@ def test_keywords_are_handed_on(x):
     y = checkpoint(norm, x.requires_grad_(), mask=torch.ones(6, dtype=torch.bool))
     y.pow(3).sum().backward()
     assert norm.num_batches_tracked == 1
+
+
+def test_torchs_own_keywords_go_to_torch_and_the_rest_to_the_forward(x):
+    class Noting(nn.Sequential):
+        def forward(self, x, **keywords):
+            noted.append(keywords)
+            return super().forward(x)
+
+    noted, ended = [], []
+    model = Noting(BatchNorm1d(4).double(), nn.Identity())
+    model[1].register_forward_hook(lambda *_: ended.append(True))
+    own = {"preserve_rng_state": False, "determinism_check": "none", "debug": False, "early_stop": False}
+    y = checkpoint(model, x.requires_grad_(), use_reentrant=False, gain=2, **own)
+    y.pow(3).sum().backward()
+    assert noted == [{"gain": 2}] * 2
+    assert len(ended) == 2  # stopped early, the second forward would not get here
+    with pytest.raises(ValueError, match="determinism_check"):
+        checkpoint(model, x, determinism_check="strange")
+
+
+@pytest.mark.parametrize("reentrant", [True, None])
+def test_a_reentrant_checkpoint_is_refused_and_moves_nothing(x, reentrant):
+    norm = BatchNorm1d(4).double()
+    with pytest.raises(ValueError, match=rf"expected use_reentrant=False \(got {reentrant}\)"):
+        checkpoint(norm, x, use_reentrant=reentrant)
+    assert norm.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("contexts", [None, lambda: (nullcontext(), nullcontext())])
+def test_a_context_of_ones_own_is_refused_and_moves_nothing(x, contexts):
+    norm = BatchNorm1d(4).double()
+    with pytest.raises(ValueError, match=r"expected no context_fn \(got one\)"):
+        checkpoint(norm, x, context_fn=contexts)
+    assert norm.num_batches_tracked == 0
+
+
+def test_a_function_is_refused_and_what_the_error_advises_counts_once(x):
+    norm = BatchNorm1d(4).double()
+    for function, name in ((lambda x: norm(x), "function"), (norm.forward, "method")):
+        with pytest.raises(TypeError, match=rf"expected an nn.Module \(got {name}\)"):
+            checkpoint(function, x)
+    assert norm.num_batches_tracked == 0
+    contexts = {"context_fn": lambda: (nullcontext(), hold_statistics(norm))}
+    y = torch.utils.checkpoint.checkpoint(
+        lambda x: norm(x), x.requires_grad_(), use_reentrant=False, **contexts
+    )
+    y.pow(3).sum().backward()
+    assert norm.num_batches_tracked == 1
+
+
+# --- compiled
+
+# torch's own, at every break that a computed tensor crosses, where warnings are errors
+across_a_break = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+
+
+@across_a_break
+@kinds
+@modes
+def test_inside_a_compiled_model_each_batch_is_counted_once(block, x, generator, same_state, mode):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = block
+
+        def forward(self, x):
+            # on both sides of the break there is something to compile
+            return checkpoint(self.block, x.tanh() + 1, use_reentrant=False).square() - 1
+
+    torch.compiler.reset()
+    model = Model().train(mode)
+    plain = copy.deepcopy(model)
+    compiled = torch.compile(model, backend="aot_eager")
+    for rows in (6, 9):
+        x = torch.randn(rows, 4, generator=generator, dtype=torch.float64)
+        dy = torch.randn(rows, 3, generator=generator, dtype=torch.float64)
+        x_plain, x = x.clone().requires_grad_(), x.requires_grad_()
+        compiled(x).backward(dy), plain(x_plain).backward(dy)
+        torch.testing.assert_close(x.grad, x_plain.grad, rtol=1e-12, atol=1e-12)
+        same_state(model, plain, 1e-12)
+    assert block[1].num_batches_tracked == (2 if mode else 0)
+
+
+def test_inside_a_compiled_program_the_errors_are_the_same(x):
+    torch.compiler.reset()
+    norm = BatchNorm1d(4).double()
+    wrong = torch.compile(lambda x: checkpoint(norm, x, use_reentrant=True), backend="aot_eager")
+    with pytest.raises(ValueError, match="expected use_reentrant=False"):
+        wrong(x)
+
+
+@across_a_break
+@kinds
+def test_statistics_are_held_in_a_compiled_program(block, kind, x, same_state):
+    # the others branch on a value: on whether it is finite, or on the count
+    @torch.compile(fullgraph=kind is BatchNorm1d, backend="aot_eager")
+    def held(x):
+        with hold_statistics(block):
+            return block(x)
+
+    torch.compiler.reset()
+    before, plain = copy.deepcopy(block), copy.deepcopy(block)
+    torch.testing.assert_close(held(x), plain(x), rtol=1e-12, atol=1e-12)
+    same_state(block, before)
+
+
+def test_importing_the_layers_does_not_load_the_compiler():
+    program = "import sys, bnlib.layers; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 @kinds

@@ -1,6 +1,7 @@
 """Guarded: one bad batch spoils torch.nn's statistics for ever, and ours not at all."""
 
 import copy
+import shutil
 
 import pytest
 import torch
@@ -136,3 +137,110 @@ def test_of_a_population_the_skipping_norm_counts_what_it_does_not_skip(x, value
 def test_of_a_population_a_batch_too_large_for_the_buffers_does_not_count():
     norm = SkippingBatchNorm(2).half()
     assert len(norm.counted(torch.tensor([[1e3, 1.0], [-1e3, 2.0]], dtype=torch.float16))) == 0
+
+
+# --- computed, not branched
+
+
+def test_the_skipping_norm_asks_for_no_value():
+    norm = SkippingBatchNorm(3, device="meta")  # tensors with shapes and no values
+    assert norm(torch.empty(6, 3, device="meta")).shape == (6, 3)
+
+
+@momenta
+def test_without_a_count_a_bad_batch_is_skipped_too(x, unlike_new, same_state, momentum):
+    norm = unlike_new(SkippingBatchNorm(3, momentum=momentum, dtype=x.dtype))
+    norm.num_batches_tracked = None
+    before = copy.deepcopy(norm)
+    norm(spoil(x, torch.nan))
+    same_state(norm, before)
+    norm(x)
+    moved = not torch.equal(norm.running_mean, before.running_mean)
+    assert moved == (momentum is not None)  # as in torch.nn
+
+
+def compiled(norm, x, **arguments):
+    torch.compiler.reset()
+    norm.compile(fullgraph=True, **arguments)
+    return norm
+
+
+def exported(norm, x):
+    return torch.export.export(norm, (x,)).module()
+
+
+def traced(norm, x):
+    return torch.jit.trace(norm, x, check_trace=False)
+
+
+def inductor(norm, x):
+    return compiled(norm, x)
+
+
+def aot_eager(norm, x):
+    return compiled(norm, x, backend="aot_eager")
+
+
+no_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="the default backend compiles C++")
+records = [pytest.param(exported, id="export"), pytest.param(traced, id="trace")]
+programs = [
+    pytest.param(aot_eager, id="compile"),
+    pytest.param(inductor, id="compile by the default backend", marks=no_compiler),
+    *records,
+]
+one_shape = pytest.mark.parametrize("shape", [(4, 3, 5)], ids=str, indirect=True)
+# torch's own: that TorchScript is old, and that a trace takes shapes for fixed
+quiet = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+
+
+@quiet
+@one_shape
+@momenta
+@pytest.mark.parametrize("program", programs)
+def test_a_program_skips_what_the_layer_skips(
+    new_batch, unlike_new, agree, same_state, tolerance, program, momentum
+):
+    norm = SkippingBatchNorm(3, momentum=momentum, dtype=new_batch().dtype)
+    program, plain = program(unlike_new(norm), new_batch()), copy.deepcopy(norm)
+    plain.load_state_dict(program.state_dict())  # to trace is to run
+    started = plain.num_batches_tracked.item()
+    for value in (None, torch.nan, None, torch.inf, -torch.inf):
+        x = new_batch() if value is None else spoil(new_batch(), value)
+        y, y_plain = program(x), plain(x)
+        agree(y.nan_to_num(7), y_plain.nan_to_num(7), times=10)
+        # a trace takes m / (m - 1) in float32, of tensors
+        same_state(program, plain, max(10 * tolerance, 1e-6))
+    assert plain.num_batches_tracked == started + 2
+    assert plain.running_var.isfinite().all()
+
+
+@quiet
+@one_shape
+@pytest.mark.parametrize("program", records)
+def test_a_recorded_program_cannot_raise_so_the_default_is_not_recorded(x, same_state, program):
+    norm = GuardedBatchNorm(3, dtype=x.dtype)
+    with pytest.raises(RuntimeError, match=r"\(got traced or exported, .*take a SkippingBatchNorm"):
+        program(norm, x)
+    same_state(norm, BatchNorm(3, dtype=x.dtype))
+    norm.eval()
+    torch.testing.assert_close(program(norm, x)(x), norm(x))
+
+
+@one_shape
+def test_compiled_the_default_raises_as_the_layer_does(x, agree, same_state):
+    torch.compiler.reset()
+    norm, plain = GuardedBatchNorm(3, dtype=x.dtype), BatchNorm(3, dtype=x.dtype)
+    program = torch.compile(norm, backend="aot_eager")
+    agree(program(x), plain(x), times=10)
+    before = copy.deepcopy(norm)
+    with pytest.raises(ValueError, match=r"channels \[1\]"):
+        program(spoil(x, torch.nan))
+    same_state(norm, before)
+
+
+@one_shape
+def test_compiled_in_one_graph_the_default_is_refused(x, same_state):
+    norm = GuardedBatchNorm(3, dtype=x.dtype)
+    with pytest.raises(RuntimeError, match="Data-dependent branching"):
+        aot_eager(norm, x)(x)
+    same_state(norm, BatchNorm(3, dtype=x.dtype))

@@ -208,3 +208,51 @@ def test_folding_leaves_a_masked_norm_where_it_is():
     folded = fold_model(model)
     assert isinstance(folded.norm, MaskedBatchNorm)
     torch.testing.assert_close(folded(x, mask), model(x, mask))
+
+
+# --- compiled and traced
+
+
+@double
+@modes
+# torch's own: it fails to compile the last line, and runs it as it is written
+@pytest.mark.filterwarnings("ignore:Error detected in torch..autograd..CopySlices")
+def test_compiled_it_follows_the_mask(new_batch, dy, agree, same_state, unlike_new, mode):
+    torch.compiler.reset()
+    norm = unlike_new(MaskedBatchNorm(3, dtype=dy.dtype)).train(mode)
+    plain = copy.deepcopy(norm)
+    compiled = torch.compile(norm, backend="aot_eager")
+    for mask in MASKS.values():
+        x = new_batch()
+        y, y_plain = compiled(x, mask), plain(x, mask)
+        agree(y, y_plain)
+        y.backward(dy), y_plain.backward(dy)
+        agree(norm.weight.grad, plain.weight.grad, times=50)
+        same_state(norm, plain, 1e-12)
+
+
+@double
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_traced_it_follows_the_mask_but_lets_a_single_position_in(new_batch, mask, agree, same_state):
+    norm = MaskedBatchNorm(3, dtype=new_batch().dtype)
+    program, plain = torch.jit.trace(norm, (new_batch(), mask), check_trace=False), copy.deepcopy(norm)
+    plain.load_state_dict(program.state_dict())  # to trace is to run
+    for mask in MASKS.values():
+        x = new_batch()
+        agree(program(x, mask), plain(x, mask))
+        same_state(program, plain, 1e-6)  # a trace takes m / (m - 1) in float32, of tensors
+    single = torch.zeros_like(mask)
+    single[0, 0] = True
+    program(new_batch(), single)
+    assert program.running_var.isnan().all()  # as the docstring warns
+
+
+@double
+def test_one_graph_and_an_exported_program_are_refused(x, mask, same_state):
+    torch.compiler.reset()
+    norm = MaskedBatchNorm(3, dtype=x.dtype)
+    with pytest.raises(Exception, match="data-dependent"):
+        torch.compile(norm, fullgraph=True, backend="aot_eager")(x, mask)
+    with pytest.raises(Exception, match="data-dependent"):
+        torch.export.export(norm, (x, mask))
+    same_state(norm, MaskedBatchNorm(3, dtype=x.dtype))
