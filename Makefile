@@ -13,7 +13,7 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 export IPYTHONDIR := $(CURDIR)/$(VENV)/ipython
 
 .DEFAULT_GOAL := help
-.PHONY: help book test frameworks mutants run results lint serve clean
+.PHONY: help book test frameworks mutants run results bench lint serve clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,12 @@ run: $(INSTALLED) ## execute every notebook again, in place (one: make run NOTEB
 
 results: $(INSTALLED) ## train the stored experiments that are missing or were stopped, in about an hour
 	$(BIN)/python -m bnlib.sweep --all --jobs -1
+
+# With OUT=benchmarks the stored records are replaced; the chapters that read them then have to be run again.
+BENCHMARKS ?= layers training
+bench: $(INSTALLED) ## time the layers and the sweep on an idle machine (one: make bench BENCHMARKS=layers)
+	for name in $(BENCHMARKS); do \
+	  $(BIN)/python benchmarks/$$name.py $(if $(OUT),--out $(OUT)/$$name.json) || exit 1; done
 
 lint: $(INSTALLED) ## check style and formatting, notebooks included
 	$(BIN)/python -m ruff check .

@@ -6,6 +6,7 @@ is a ValueError. Colors, and what several figures do alike, stand in `style`.
 
 from .algorithm import *
 from .conclusion import *
+from .cost import *
 from .covariate_shift import *
 from .experiments import *
 from .frameworks import *

@@ -1,5 +1,6 @@
 """One network: the data, the models, the training loop, and the probes that look inside."""
 
+from .cost import *
 from .data import *
 from .models import *
 from .probes import *
