@@ -20,14 +20,17 @@ from torch.testing import assert_close
 
 from bnlib.layers import (
     BatchNorm,
+    BatchNorm1d,
     BatchNorm2d,
     FrozenBatchNorm,
     GuardedBatchNorm,
     MaskedBatchNorm,
     SkippingBatchNorm,
     as_torch,
+    fold_model,
     freeze,
     from_torch,
+    recompute_statistics,
 )
 
 modes = pytest.mark.parametrize("mode", [True, False], ids=["training", "inference"])
@@ -85,6 +88,45 @@ def test_a_norm_of_any_rank_becomes_what_is_said_and_nothing_in_silence():
     with pytest.raises(TypeError, match=r"any rank \(got none for BatchNorm '1'\)"):
         as_torch(model)
     assert type(as_torch(model, plain=nn.BatchNorm1d)[1]) is nn.BatchNorm1d
+
+
+class Listed(nn.Module):
+    """Calls its layers by a plain list, which is no submodule."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(2, 3), BatchNorm1d(3)
+        self.layers = [self.linear, self.norm]
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def test_what_a_plain_list_holds_is_changed_here_and_left_by_what_replaces_modules(unlike_new):
+    # as the docstrings say
+    model, x = Listed(), torch.randn(6, 2)
+    unlike_new(model.norm)
+    y = model.eval()(x)
+    theirs = as_torch(model)
+    assert theirs.layers[1] is theirs.norm
+    assert type(freeze(model).norm) is FrozenBatchNorm
+    assert type(freeze(model).layers[1]) is BatchNorm1d
+    assert type(fold_model(model).norm) is nn.Identity
+    assert_close(fold_model(model)(x), y, rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace(_method)?. is deprecated:DeprecationWarning")
+def test_in_a_traced_module_no_norm_is_found(model, images):
+    # as the docstrings say
+    traced = torch.jit.trace(model.eval(), images)
+    for changed in (as_torch(traced), freeze(traced)):
+        assert [type(m) for m in changed.modules()] == [type(m) for m in traced.modules()]
+    with pytest.raises(ValueError, match=r"keep running statistics \(got none\)"):
+        recompute_statistics(traced, [images])
+    with pytest.raises(ValueError, match="data flow can be traced"):
+        fold_model(traced)
 
 
 def test_hooks_stay(model, images):

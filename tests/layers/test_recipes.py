@@ -1,7 +1,7 @@
 """What looks for batch norms by type finds ours: recipes in use, each run on torch.nn's beside.
 
-A recipe that torch does not bring itself is written after the file that its docstring names, in as few lines as keep
-what it asks for and what it changes.
+A recipe that torch does not bring itself is written after the file that its docstring names, in as few lines
+as keep what it asks for and what it changes.
 
 Norms that do more than torch.nn's are left as they are by what would put others in their place.
 """
