@@ -3,12 +3,15 @@
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnlib.layers import as_torch
 
 __all__ = ["can_export", "run_onnx", "to_onnx"]
 
@@ -33,6 +36,9 @@ def to_onnx(model: nn.Module, example: Tensor):
     -------
     onnx.ModelProto
         Checked against the specification. The exporter writes eps in float32, whatever the model's dtype.
+        It knows torch.nn's norms: behind a convolution or a linear layer they melt into it, and elsewhere
+        each is one BatchNormalization. Ours are written as those, unless one of them does more in eval mode
+        too (a mask, an activation): then all of them are written operation by operation.
 
     Raises
     ------
@@ -47,6 +53,8 @@ def to_onnx(model: nn.Module, example: Tensor):
         )
     import onnx
 
+    with suppress(TypeError):
+        model = as_torch(model, plain=_OfAnyRank)
     any_size = {0: torch.export.Dim("n", min=1)}
     with _quiet_exporter():
         program = torch.onnx.export(
@@ -85,6 +93,13 @@ def run_onnx(program, x: Tensor) -> dict[str, Tensor]:
         engine: torch.from_numpy(np.asarray(y))
         for engine, (y,) in outputs.items()
     }
+
+
+class _OfAnyRank(_BatchNorm):
+    """The norm of torch.nn that `BatchNorm` becomes: for an input of any rank."""
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        pass
 
 
 @contextmanager

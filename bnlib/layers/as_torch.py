@@ -52,6 +52,8 @@ def as_torch(model: nn.Module, plain: type[nn.Module] | None = None) -> nn.Modul
     Notes
     -----
     Numbers become torch.nn's too: what it rounds otherwise, it rounds otherwise.
+    To be called before ``torch.jit.script``, not after: a scripted or traced
+    module shows no classes, and no norm is found in it.
     """
     return _with_kinds(model, lambda name, norm: _theirs(name, norm, plain))
 

@@ -126,7 +126,14 @@ def fold_model(model: nn.Module) -> nn.Module:
     Raises
     ------
     ValueError
-        If the model is in training mode, or cannot be traced.
+        If the model is in training mode, or cannot be traced: one already
+        scripted, compiled or wrapped for several processes; fold what is in it.
+
+    Notes
+    -----
+    Modules are replaced among the submodules, under all of their names. What the
+    forward reaches in another way, as by a plain list, runs on, unfolded, with
+    the same result.
     """
     if model.training:
         raise ValueError(

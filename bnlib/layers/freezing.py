@@ -32,6 +32,13 @@ def freeze(model: nn.Module) -> nn.Module:
     TypeError
         If a batch norm is of a class that may do more than normalize, or its
         weight or bias is computed from other parameters.
+
+    Notes
+    -----
+    Norms are looked for among the submodules, under all of their names. One that
+    the forward reaches in another way too, as by a plain list, is there the one
+    that it was, not frozen. A scripted or traced module shows no classes, and no
+    norm is found in it.
     """
     model = copied(model)
     modules = list(model.named_modules(remove_duplicate=False))

@@ -123,6 +123,10 @@ def recompute_statistics(
     Notes
     -----
     Source: Ioffe & Szegedy 2015, Algorithm 2; Wu & Johnson 2021, section 3.
+
+    Of several processes, each measures the batches that it is given, and nothing
+    is exchanged: take the statistics in one, over all of the data, and broadcast
+    its buffers. In a scripted or traced module no norm is found.
     """
     names = {m: name for name, m in model.named_modules() if keeps_statistics(m)}
     norms = list(names)

@@ -126,6 +126,8 @@ CONVENTIONS = (PAPER, TORCH, KERAS, FLAX, ONNX)
 class MovingAverage(NamedTuple):
     """How a running variance came about: what an exact conversion has to know.
 
+    Numbers may be 0-d arrays or tensors, as a layer's ``num_batches_tracked``.
+
     Attributes
     ----------
     count : int
@@ -149,9 +151,11 @@ class MovingAverage(NamedTuple):
 
         Of a plain average, nothing is left after one step.
         """
+        # as floats: a power with a count of torch's would be a float32
+        steps = _number(self.steps)
         if self.weight is None:
-            return float(self.steps < 1)
-        return (1.0 - self.weight) ** self.steps
+            return float(steps < 1)
+        return (1.0 - _number(self.weight)) ** steps
 
 
 def convert_momentum(
@@ -186,6 +190,7 @@ def convert_momentum(
             "(got momentum=None, PyTorch's plain average): no constant momentum "
             "averages all batches alike"
         )
+    momentum = _number(momentum)
     _check_weight("momentum", momentum)
     same = source.momentum_weighs == target.momentum_weighs
     return momentum if same else 1 - momentum
@@ -202,7 +207,8 @@ def convert_statistics(
     Parameters
     ----------
     statistics : Population
-        Mean and variance (C,), as the source kept them.
+        Mean and variance (C,), as the source kept them: arrays or tensors, of any
+        real dtype, bfloat16 too, on any device.
     source, target : Convention
     history : MovingAverage, optional
         Needed where one keeps the biased variance and the other the unbiased one.
@@ -220,10 +226,13 @@ def convert_statistics(
         If a convention is not one, if the statistics are not two vectors of one
         shape with var >= 0, or if the history is needed and missing, out of
         range, or not that of this variance.
+    TypeError
+        If anything is not made of real numbers.
 
     Notes
     -----
     Exact up to rounding, and its own inverse with source and target exchanged.
+    What a layer in bfloat16 rounded off at every step does not come back.
     What cannot be converted: batches of several sizes, since each would need its
     own factor and their variances are no longer known apart; and an unknown m or
     number of steps.
@@ -238,10 +247,10 @@ def convert_statistics(
             "differ by m/(m-1) from the first batch on"
         )
     m = _check_history(history)
-    of_start = history.weight_of_start() * np.asarray(history.start)
+    of_start = history.weight_of_start() * _float64(history.start)
     of_batches = var - of_start
-    # the variance may be a float32, so allow for its rounding
-    if np.any(of_batches < -1e-4 * of_start):
+    # the variance may be a bfloat16, so allow for its rounding
+    if np.any(of_batches < -1e-2 * of_start):
         raise ValueError(
             f"expected a variance of at least {np.max(of_start):.3g}, what is "
             f"left of its start after {history.steps} steps "
@@ -257,26 +266,29 @@ def absorb_eps(var: ArrayLike, eps: float, target_eps: float) -> NDArray:
     Parameters
     ----------
     var : (C,)
+        An array or a tensor, of any real dtype.
     eps, target_eps : float
         What the source adds to `var`, and what the target will add.
 
     Returns
     -------
     (C,)
-        ``var + eps - target_eps``.
+        ``var + eps - target_eps``, in float64.
 
     Raises
     ------
     ValueError
         If an eps is negative, or if a variance would become so: then only setting
         the target's eps helps.
+    TypeError
+        If the variance is not made of real numbers.
 
     Notes
     -----
     For inference alone. It is no variance of anything, and a moving average that
     goes on from it adds the true ones to it.
     """
-    var = np.asarray(var)
+    var = _float64(var)
     if eps < 0 or target_eps < 0:
         raise ValueError(f"expected eps >= 0 (got {eps} and {target_eps})")
     absorbed = var + (eps - target_eps)
@@ -286,6 +298,23 @@ def absorb_eps(var: ArrayLike, eps: float, target_eps: float) -> NDArray:
             f"(got {np.min(var + eps):.3g}): set the target's eps instead"
         )
     return absorbed
+
+
+def _float64(values: ArrayLike) -> NDArray:
+    """An array of float64, whatever dtype a layer or a file holds."""
+    if hasattr(values, "detach"):
+        # A tensor of torch's may be a parameter, a bfloat16, or on another
+        # device: NumPy takes none of these.
+        values = values.detach().cpu()
+        values = values if values.is_complex() else values.double()
+    values = np.asarray(values)
+    if not np.can_cast(values.dtype, np.float64, casting="same_kind"):
+        raise TypeError(f"expected real numbers (got {values.dtype})")
+    return values.astype(np.float64)
+
+
+def _number(value: ArrayLike) -> float:
+    return _float64(value).item()
 
 
 def _checked(convention: Convention) -> Convention:
@@ -299,7 +328,7 @@ def _checked(convention: Convention) -> Convention:
 
 
 def _two_vectors(statistics: Population) -> tuple[NDArray, NDArray]:
-    mean, var = (np.asarray(vector, dtype=np.float64) for vector in statistics)
+    mean, var = (_float64(vector) for vector in statistics)
     if mean.ndim != 1 or mean.shape != var.shape:
         raise ValueError(
             "expected mean and var of one shape (C,) "
@@ -317,7 +346,7 @@ def _check_weight(what: str, weight: float) -> None:
         raise ValueError(f"expected {what} in [0, 1] (got {weight})")
 
 
-def _check_history(history: MovingAverage) -> int:
+def _check_history(history: MovingAverage) -> float:
     if np.ndim(history.count) > 0 or history.count is None:
         raise ValueError(
             "expected one number of values per channel, that of every batch "
@@ -335,6 +364,6 @@ def _check_history(history: MovingAverage) -> int:
         )
     if history.weight is not None:
         _check_weight("the weight of the new value", history.weight)
-    if not np.all(np.asarray(history.start) >= 0):
+    if not np.all(_float64(history.start) >= 0):
         raise ValueError(f"expected a start >= 0 (got {history.start})")
-    return history.count
+    return _number(history.count)

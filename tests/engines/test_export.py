@@ -8,7 +8,15 @@ import torch
 from torch import nn
 
 from bnlib.engines import can_export, run_onnx, to_onnx
-from bnlib.layers import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, FrozenBatchNorm, fold_model
+from bnlib.layers import (
+    BatchNorm,
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    FrozenBatchNorm,
+    GuardedBatchNorm,
+    fold_model,
+)
 
 exporter = pytest.mark.skipif(not can_export(), reason="the exporter is not installed")
 
@@ -37,6 +45,10 @@ def agree(program, model, shape, dtype, engines=ENGINES):
         for y in outputs.values():
             tolerance = TOLERANCE[dtype]
             torch.testing.assert_close(y, model(x).detach(), rtol=tolerance, atol=10 * tolerance)
+
+
+def operations(program):
+    return [node.op_type for node in program.graph.node]
 
 
 LAYERS = {
@@ -79,8 +91,33 @@ def test_the_exported_model_is_the_model_folded_or_not(folded, dtype):
     # onnxruntime has no convolution in float64 on the CPU
     engines = ENGINES[:1] if dtype == torch.float64 else ENGINES
     agree(program, model, (2, 4, 4), dtype, engines)
-    # of the norms, a folded program has nothing left
-    assert ("Div" in {node.op_type for node in program.graph.node}) != folded
+    assert operations(program) == ["Conv", "Relu", "Reshape", "Gemm"]
+
+
+@exporter
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, BatchNorm2d, BatchNorm, FrozenBatchNorm, GuardedBatchNorm])
+def test_a_norm_melts_into_the_convolution_before_it_and_is_one_operation_elsewhere(kind):
+    # Ours were four operations, which onnxruntime left where they were.
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), trained(kind(3)), nn.ReLU(), trained(kind(3))).eval()
+    program = to_onnx(model, torch.randn(2, 2, 4, 4))
+    assert operations(program) == ["Conv", "Relu", "BatchNormalization"]
+    agree(program, model, (2, 4, 4), torch.float32)
+    assert type(model[1]) is type(model[3]) is kind
+
+
+class WithReLU(BatchNorm2d):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+@exporter
+def test_beside_a_norm_that_does_more_all_are_written_as_they_are():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), trained(BatchNorm2d(3)), trained(WithReLU(3))).eval()
+    program = to_onnx(model, torch.randn(2, 2, 4, 4))
+    assert "BatchNormalization" not in operations(program)
+    agree(program, model, (2, 4, 4), torch.float32)
 
 
 def test_a_model_in_training_mode_is_refused():

@@ -1,5 +1,8 @@
 """What looks for batch norms by type finds ours: recipes in use, each run on torch.nn's beside.
 
+A recipe that torch does not bring itself is written after the file that its docstring names, in as few lines
+as keep what it asks for and what it changes.
+
 Norms that do more than torch.nn's are left as they are by what would put others in their place.
 """
 
@@ -79,7 +82,7 @@ def test_a_norm_that_does_more_is_a_batch_norm_and_none_of_torchs(kind):
 
 
 def freeze_by_eval(model):
-    """The forums' way to keep statistics while the rest trains."""
+    """The forums' way to keep statistics while the rest trains; `norm_eval` of open-mmlab's backbones."""
     model.train()
     for m in model.modules():
         if isinstance(m, _BatchNorm):
@@ -97,7 +100,7 @@ def test_freezing_by_eval_mode(beside, images, same_state, kind):
 
 
 def split_normalization_params(model):
-    """torchvision.ops._utils, but for its arguments."""
+    """pytorch/vision, torchvision/ops/_utils.py, with its default classes."""
     kinds = (
         _BatchNorm,
         nn.LayerNorm,
@@ -122,20 +125,69 @@ def test_weight_decay_groups(beside, kind):
     assert [len(norms), len(others)] == list(map(len, theirs)) == [4, 3]
 
 
+def norm_bias_params(m, norm_types=(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+    """fastai/fastai, fastai/torch_core.py, which names instance and layer norms too."""
+    if isinstance(m, norm_types):
+        return list(m.parameters())
+    found = [p for child in m.children() for p in norm_bias_params(child, norm_types)]
+    return found if getattr(m, "bias", None) is None else [*found, m.bias]
+
+
+def test_norms_and_biases_without_weight_decay(beside):
+    ours, theirs = beside(BatchNorm2d)
+    assert [p.shape for p in norm_bias_params(ours)] == [p.shape for p in norm_bias_params(theirs)]
+    assert len(norm_bias_params(ours)) == 5
+
+
+def get_bn_modules(model):
+    """facebookresearch/fvcore, fvcore/nn/precise_bn.py: the norms whose statistics are taken anew."""
+    kinds = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
+    return [m for m in model.modules() if m.training and isinstance(m, kinds)]
+
+
+def test_the_norms_in_training_mode(beside):
+    ours, theirs = beside(BatchNorm2d)
+    for model in (ours, theirs):
+        model[1].eval()
+    assert get_bn_modules(ours) == [ours[3][1]]
+    assert len(get_bn_modules(theirs)) == 1
+
+
+def test_what_names_the_ranks_does_not_see_a_norm_of_any_rank(beside):
+    # as its docstring says
+    ours, _ = beside(BatchNorm)
+    assert get_bn_modules(ours) == []
+    assert norm_bias_params(ours)[0] is ours[1].bias
+
+
 def convert_network(network, dtype):
-    """apex.fp16_utils: all but affine batch norms, which stay float32."""
+    """NVIDIA/apex, apex/fp16_utils/fp16util.py, and fastai's copy: all but affine batch norms."""
     for module in network.modules():
-        if isinstance(module, _BatchNorm) and module.affine:
+        if isinstance(module, _BatchNorm) and module.affine is True:
             continue
         for v in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
-            v.data = v.data.to(dtype)
+            if v.dtype.is_floating_point:
+                v.data = v.data.to(dtype)
 
 
+def bn_convert_float(module):
+    """NVIDIA/apex, the same file, its older way: all are converted, and the norms back."""
+    if isinstance(module, _BatchNorm) and module.affine is True:
+        module.float()
+    for child in module.children():
+        bn_convert_float(child)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [lambda m: convert_network(m, torch.bfloat16), lambda m: bn_convert_float(m.bfloat16())],
+    ids=["all but norms", "and norms back"],
+)
 @images_too
-def test_keeping_norms_in_float32(beside, images, kind):
+def test_keeping_norms_in_float32(beside, images, kind, convert):
     ours, theirs = beside(kind)
     for model in (ours, theirs):
-        convert_network(model, torch.bfloat16)
+        convert(model)
         assert [p.dtype for p in model[1].parameters()] == [torch.float32] * 2
         assert model[0].weight.dtype == torch.bfloat16
     y, y_theirs = ours(images.bfloat16()), theirs(images.bfloat16())
@@ -145,6 +197,7 @@ def test_keeping_norms_in_float32(beside, images, kind):
 
 @images_too
 def test_torch_funcs_switch_to_batch_statistics(beside, images, kind):
+    # torch/_functorch/batch_norm_replacement.py: the three buffers and the flag are taken away
     ours, theirs = map(replace_all_batch_norm_modules_, beside(kind))
     x = torch.stack([images, 2 * images - 1])
     assert ours[1].running_mean is ours[1].num_batches_tracked is None
@@ -164,28 +217,49 @@ def test_update_bn_takes_the_statistics_anew(beside, images, same_state, kind):
 # --- recipes that put others in their place
 
 
+class Frozen(nn.Module):
+    """Stands for the frozen norms of torchvision (ops/misc.py) and detectron2: four buffers and an eps."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            self.register_buffer(name, torch.ones(num_features))
+
+    def forward(self, x):
+        buffers = (self.running_mean, self.running_var, self.weight, self.bias)
+        return nn.functional.batch_norm(x, *buffers, eps=self.eps)
+
+
 def freeze_batch_norm_2d(module):
-    """timm.layers; an identity stands for its frozen class."""
+    """huggingface/pytorch-image-models, timm/layers/norm_act.py.
+
+    So does ``convert_frozen_batchnorm`` of facebookresearch/detectron2, detectron2/layers/batch_norm.py.
+    """
     found = module
     if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
-        found = nn.Identity()
-        found.num_features = module.num_features
+        found = Frozen(module.num_features)
         if module.affine:
-            found.weight, found.bias = nn.Parameter(module.weight), nn.Parameter(module.bias)
+            found.weight.data = module.weight.data.clone().detach()
+            found.bias.data = module.bias.data.clone().detach()
+        found.running_mean.data = module.running_mean.data
+        found.running_var.data = module.running_var.data
         found.eps = module.eps
     else:
         for name, child in module.named_children():
             new = freeze_batch_norm_2d(child)
             if new is not child:
-                module.add_module(name, new)
+                found.add_module(name, new)
     return found
 
 
-def test_a_converter_of_2d_norms_finds_ours(beside):
-    ours, theirs = map(freeze_batch_norm_2d, beside(BatchNorm2d))
+def test_a_converter_of_2d_norms_finds_ours(beside, images, same_state):
+    ours, theirs = beside(BatchNorm2d)
+    y = copy.deepcopy(ours).eval()(images)
+    ours, theirs = freeze_batch_norm_2d(ours), freeze_batch_norm_2d(theirs)
     assert repr(ours) == repr(theirs)
-    assert isinstance(ours[1], nn.Identity)
-    assert_close(ours[1].weight, theirs[1].weight, rtol=0, atol=0)
+    assert type(ours[1]) is type(ours[3][1]) is Frozen
+    same_state(ours, theirs)
+    assert_close(ours(images), y, rtol=1e-4, atol=1e-4)
 
 
 @images_too

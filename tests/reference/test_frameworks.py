@@ -331,8 +331,103 @@ def test_the_plain_average_of_torch_is_converted_without_its_start(rng):
     assert_same(convert_statistics(statistics, TORCH, KERAS, history), kept(KERAS, batches, None))
 
 
+# Values as layers and disks hold them: whatever comes in, float64 comes out.
+
+
 @pytest.mark.parametrize("convention", WITH_MOMENTUM, ids=lambda c: c.name)
 def test_float32_statistics_are_converted_in_float64(convention):
     statistics = Population(np.zeros(2, np.float32), np.ones(2, np.float32))
     converted = convert_statistics(statistics, TORCH, convention, GOOD)
-    assert converted.var.dtype == np.float64
+    assert converted.mean.dtype == converted.var.dtype == np.float64
+
+
+HELD = {
+    "list": lambda v: v.tolist(),
+    "float16": lambda v: v.astype(np.float16),
+    "tensor": torch.from_numpy,
+    "parameter": lambda v: torch.nn.Parameter(torch.from_numpy(v)),
+    "torch.float16": lambda v: torch.from_numpy(v).half(),
+    "torch.bfloat16": lambda v: torch.from_numpy(v).bfloat16(),
+}
+
+
+@pytest.mark.parametrize("held", HELD.values(), ids=HELD)
+def test_statistics_are_taken_as_a_layer_holds_them(held):
+    mean, var, start = np.array([-0.5, 3.0]), np.array([1.0, 2.5]), np.array([0.75, 0.5])  # exact in bfloat16
+    history = MovingAverage(5, 3, 0.5, held(start))
+    converted = convert_statistics(Population(held(mean), held(var)), TORCH, KERAS, history)
+    assert_same(converted, (mean, start / 8 + (var - start / 8) * 4 / 5), rtol=1e-15)
+    absorbed = absorb_eps(held(var), 1e-5, 1e-3)
+    np.testing.assert_array_equal(absorbed, var + (1e-5 - 1e-3))
+    assert converted.var.dtype == absorbed.dtype == np.float64
+
+
+@pytest.mark.parametrize("weight", [0.1, None])
+def test_the_counts_and_the_momentum_are_taken_as_a_layer_holds_them(rng, weight):
+    batches = drawn(rng, 4, 9)
+    layer = torch.nn.BatchNorm1d(3, momentum=weight, dtype=torch.float64)
+    for batch in batches:
+        layer(torch.from_numpy(batch))
+    held = weight if weight is None else torch.tensor(weight, dtype=torch.float64)
+    history = MovingAverage(torch.tensor(4), layer.num_batches_tracked, held)
+    state = layer.state_dict(keep_vars=True)
+    statistics = Population(state["running_mean"], state["running_var"])
+    assert_same(convert_statistics(statistics, TORCH, KERAS, history), kept(KERAS, batches, weight))
+    assert type(history.weight_of_start()) is float
+
+
+def test_a_momentum_held_as_a_tensor_becomes_a_number():
+    for momentum, source, target in ((0.25, TORCH, KERAS), (0.75, KERAS, FLAX)):
+        converted = convert_momentum(torch.tensor(momentum), source, target)
+        assert (converted, type(converted)) == (0.75, float)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_variance_rounded_for_the_disk_still_belongs_to_its_history(dtype):
+    # Of a constant channel only the start is left, here rounded down to less than that.
+    left = torch.tensor([0.9**3], dtype=torch.float64)
+    rounded = (left * (1 - 2.0**-8)).to(getattr(torch, dtype))
+    assert rounded < left
+    history = MovingAverage(5, 3, 0.1)
+    converted = convert_statistics(Population([0.0], rounded), TORCH, KERAS, history)
+    np.testing.assert_allclose(converted.var, left, rtol=1e-2)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
+def test_statistics_of_each_framework_are_taken_as_its_layer_holds_them():
+    history = MovingAverage(5, 3, 0.5, 0.0)
+    held = {TORCH: (torch.nn.BatchNorm1d(2).running_mean, torch.nn.BatchNorm1d(2).running_var)}
+    here = {layer.convention for layer in installed()}
+    if KERAS in here:
+        import keras
+
+        norm = keras.layers.BatchNormalization(axis=1)
+        norm.build((None, 2))
+        held[KERAS] = norm.moving_mean, norm.moving_variance
+    if FLAX in here:
+        import jax.numpy as jnp
+        from flax import nnx
+
+        norm = nnx.BatchNorm(2, rngs=nnx.Rngs(0))
+        held[FLAX] = norm.mean, norm.var[...].astype(jnp.bfloat16)
+    for convention, (mean, var) in held.items():
+        target = KERAS if convention is TORCH else TORCH
+        factor = 4 / 5 if target is KERAS else 5 / 4
+        converted = convert_statistics(Population(mean, var), convention, target, history)
+        assert_same(converted, (np.zeros(2), np.full(2, factor)))
+
+
+@pytest.mark.parametrize(
+    ("var", "got"),
+    [
+        ([1 + 2j], "complex128"),
+        (torch.tensor([1 + 2j]), "complex64"),
+        (["one"], "<U3"),
+        (None, "object"),  # track_running_stats=False
+    ],
+)
+def test_what_is_not_made_of_real_numbers_is_refused(var, got):
+    with pytest.raises(TypeError, match=rf"expected real numbers \(got {got}\)"):
+        convert_statistics(Population([0.0], var), TORCH, FLAX)
+    with pytest.raises(TypeError, match=rf"expected real numbers \(got {got}\)"):
+        absorb_eps(var, 1e-5, 1e-3)
