@@ -142,6 +142,8 @@ ROOT = instead_of("root", {
     "eps is left out.": lambda var, eps: np.sqrt(var),
     "eps is 1e-5 whatever was given.": lambda var, eps: np.sqrt(var + 1e-5),
     "The root is missing: the divisor is var + eps.": np.add,
+    "The standard deviation stands where the variance belongs, under the root.":
+        lambda var, eps: np.sqrt(np.sqrt(var) + eps),
     "The division by sqrt(var + eps) is missing.": lambda var, eps: np.ones_like(var),
 })
 CENTER = instead_of("center", {"The mean is not subtracted from x.": lambda x, mean, s, gamma: x})
@@ -178,6 +180,7 @@ TERMS = instead_of("terms", {
     "The statistics are outside the gradient: mean and variance are taken for constants.": (0, 0),
     "The sign of the mean's term is wrong.": (-1, 1),
     "The sign of the variance's term is wrong: the power -1/2 brings a minus.": (1, -1),
+    "The variance's term lacks the factor -1/2 that the power -1/2 brings.": (1, -2),
     "The variance's term is twice what it should be: the power -1/2 brings a half.": (1, 2),
     "The variance's term is half of what it should be: the square brings a 2.": (1, 1 / 2),
 }) | instead_of("along", {

@@ -145,7 +145,7 @@ def _examine(name, mine) -> str:
         except _WrongError as wrong:
             if not answers:
                 raise
-            later = f"Right for (N, C). For {label}: {wrong}"
+            later = f"Right for {' and '.join(list(cases)[: len(answers)])}. But for {label}: {wrong}"
             break
     if tensors and name != "backward":  # which may well use autograd itself
         _examine_grad_mode(name, mine, cases, answers)
@@ -155,7 +155,7 @@ def _examine(name, mine) -> str:
     if name != "inference":  # where nothing is squared
         _examine_far(name, mine, tensors)
     graph = _examine_graph(name, mine, list(cases.values())) if tensors else ""
-    return f"{', '.join(_right(name, data))} for {' and '.join(cases)}{graph}."
+    return f"{', '.join(_right(name, data))} for {', '.join(cases)}{graph}."
 
 
 def _examine_far(name, mine, tensors) -> None:
@@ -195,18 +195,18 @@ def _call(mine, inputs):
     except NotImplementedError:
         returned = None
     except Exception as error:
-        raise _WrongError(_told(error, mine)) from error
-    if any(_is_gap(v) for v in (returned if isinstance(returned, tuple) else (returned,))):
+        raise _WrongError(_told(error, mine, inputs["x"])) from error
+    if any(_is_gap(v) for v in (returned if isinstance(returned, tuple | list) else (returned,))):
         raise _WrongError("Nothing returned yet.")
     return returned
 
 
-def _told(error, mine) -> str:
+def _told(error, mine, x) -> str:
     """An error of the reader's function, in its own words, and the line where it came up."""
     file = getattr(getattr(mine, "__code__", None), "co_filename", None)
     lines = [f.line for f in traceback.extract_tb(error.__traceback__) if f.filename == file and f.line]
     message = " ".join(str(error).split())
-    told = f"Your function raised {type(error).__name__}: {message}"
+    told = f"For x of shape {tuple(x.shape)} your function raised {type(error).__name__}: {message}"
     if lines:
         told += f" [in: {lines[-1]}]"
     if "broadcast" in message or "size of tensor" in message:
@@ -233,12 +233,11 @@ def _answer(name, mine, data, tensors, dtypes=("float64",)) -> dict:
             raise _WrongError(
                 f"{key} is changed in place. Whoever called the function still needs it: make a new array."
             )
-    values = returned if isinstance(returned, tuple | list) else (returned,)
-    if len(right) == 1 and not isinstance(returned, tuple):
-        values = (returned,)
-    elif len(values) != len(right) or len(right) == 1:
-        returned = f"{len(values)} in a {type(returned).__name__}"
-        raise _WrongError(f"expected {', '.join(right)} and nothing else (got {returned}).")
+    values = returned if isinstance(returned, tuple | list) and len(right) > 1 else (returned,)
+    if len(values) != len(right) or isinstance(values[0], tuple):
+        kind = type(returned).__name__
+        came = f"{len(returned)} in a {kind}" if isinstance(returned, tuple | list) else f"one {kind}"
+        raise _WrongError(f"expected {', '.join(right)} and nothing else (got {came}).")
     answer = dict(zip(right, map(_array, values), strict=True))
     for output, value in answer.items():
         if value.shape != right[output].shape:
@@ -253,9 +252,7 @@ def _shape_hint(value, right) -> str:
     for output, r in right.items():
         turned = (value.transpose(axes) for axes in permutations(range(value.ndim)))
         if any(_close([t], [r]) for t in turned):
-            return f" It is {output}, " + (
-                "its axes in another order." if r.ndim > 1 else "in another place."
-            )
+            return f" It is {output}, {'with its axes' if r.ndim > 1 else 'but'} in another order."
         if value.size == r.size and _close([value.ravel()], [r.ravel()]):
             return f" The numbers are those of {output}: reshape them."
     return " Return them in this order: " + ", ".join(right) + "." if len(right) > 1 else ""
@@ -315,6 +312,8 @@ def _compare(name, cases, answers, rights) -> None:
     if said:
         fine = [o for o in rights[0] if not any(o in outputs for outputs in said.values())]
         wrong = " ".join(f"{', '.join(outputs)}: {what}" for what, outputs in said.items())
+        dense = all(_close([answers[0][o]], [rights[0][o]]) for o in rights[0])
+        wrong = ("Right for (N, C), not for (N, C, H, W). " if dense else "") + wrong
         raise _WrongError(wrong + (f" ({', '.join(fine)}: right.)" if fine else ""))
 
 
@@ -342,11 +341,8 @@ def _one_or_two(mistakes):
 
 def _residue(cases, mine, right) -> str:
     """What a wrong answer that fits no known mistake is off by."""
-    good = [_close([a], [b]) for a, b in zip(mine, right, strict=True)]
-    if good[0] and not all(good):
-        return (
-            "Right for (N, C), not for (N, C, H, W). Which axes are pooled? To which do the vectors belong?"
-        )
+    if _close(mine[:1], right[:1]):
+        return "Which axes are pooled, and to which do the vectors belong?"
     a, b = (np.concatenate([v.ravel() for v in side]) for side in (mine, right))
     if not np.isfinite(a).all():
         return "There are numbers that are not finite: a division by zero, or the root of a negative number?"
