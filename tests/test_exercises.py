@@ -5,6 +5,7 @@ import itertools
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -617,6 +618,22 @@ def test_a_tensor_in_the_notebook_does_not_make_a_numpy_function_torchs():
     space = {"var": torch.ones(3), "mean": torch.ones(3)}
     exec("def mine(x, gamma, beta, eps):\n    return gamma * x.mean(0).copy() + x.var()", space)
     assert not exercises._is_torch(space["mine"])
+
+
+def test_what_only_warns_is_right():
+    def mine(*inputs):
+        warnings.warn("a mean of nothing", stacklevel=2)
+        return numpy_var(*inputs)
+
+    assert check("forward", mine)
+
+
+def test_the_error_that_is_told_is_that_of_the_road_that_leads_further():
+    def mine(x, gamma, beta, eps):  # dim is torch's word, so with an array it fails at once
+        mean = x.mean(dim=0)
+        return mean.reshape(7)
+
+    assert says(check("forward", mine), "RuntimeError", "shape '[7]' is invalid")
 
 
 def test_a_missing_argument_is_told():
