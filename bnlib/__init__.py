@@ -2,7 +2,7 @@
 
 The package has floors, and each imports only from the floors to its right::
 
-    book, tests, benchmarks -> sweep, engines -> lab -> layers -> reference     figures, show: beside
+    book, tests, benchmarks -> sweep, engines -> lab -> layers -> reference   figures, show, exercises: beside
 
 reference
     NumPy. The mathematics: pure functions that read like the equations.
@@ -16,6 +16,8 @@ engines
     Other frameworks, asked the same questions, and ONNX.
 figures, show
     What the book draws, and how it shows source code and agreement on the page.
+exercises
+    Checks for what the reader writes, which say what is wrong.
 """
 
 __version__ = "1.0.0"

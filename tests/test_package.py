@@ -25,6 +25,8 @@ MAY_IMPORT = {
     "sweep": {"reference", "layers", "lab"},
     "figures": set(),
     "show": set(),
+    "_mistakes": {"reference"},
+    "exercises": {"reference", "_mistakes"},
 }
 NEVER = {"__init__": {"torch", "numpy", "matplotlib"}, "reference": {"torch", "matplotlib"}}
 FLOORS = [name for name in ("reference", "layers", "lab", "engines", "sweep") if (PACKAGE / name).is_dir()]
@@ -67,6 +69,7 @@ def test_no_two_modules_of_a_floor_import_each_other_in_a_circle(floor):
         ("bnlib", ("torch", "numpy", "matplotlib")),
         ("bnlib.reference", ("torch", "matplotlib", "bnlib.layers", "bnlib.lab")),
         ("bnlib.layers", ("matplotlib", "bnlib.lab")),
+        ("bnlib.exercises", ("torch", "matplotlib", "bnlib.layers")),
     ],
 )
 def test_importing_a_floor_loads_nothing_from_above(module, absent):
@@ -83,7 +86,8 @@ def public_modules(floor):
     return [importlib.import_module(f"bnlib.{floor}.{name}") for name in names]
 
 
-MODULES = [importlib.import_module("bnlib.show"), *(m for floor in FLOORS for m in public_modules(floor))]
+BESIDE = [importlib.import_module(f"bnlib.{name}") for name in ("exercises", "show")]
+MODULES = [*BESIDE, *(m for floor in FLOORS for m in public_modules(floor))]
 OBJECTS = {
     f"{module.__name__}.{name}": getattr(module, name)
     for module in MODULES
