@@ -3,7 +3,7 @@
 // drawn by its twin in touch.py, and a test holds the two together.
 
 const fixed = (value, digits) => (Number(value.toFixed(digits)) || 0).toFixed(digits).replace("-", "−");
-const percent = (share) => `${(100 * share).toFixed(0)} %`;
+const percent = (share) => `${(100 * share).toFixed(0)}\u00a0%`;
 const range = (n, f) => Array.from({ length: n }, (_, i) => f(i));
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 const mean = (values) => sum(values) / values.length;
@@ -94,7 +94,7 @@ const frames = {
       momentum: `${a}`,
       mean: [running[0]],
       variance: [running[1]],
-      answer: `Momentum ${a}: a batch counts half after ${fixed(Math.log(0.5) / Math.log(1 - a), 1)} steps. In the second half of the run the mean is off by ${fixed(off[0], 3)}, the variance by ${fixed(off[1], 3)}.`,
+      answer: `Momentum ${a}: the weight of a batch halves in ${fixed(Math.log(0.5) / Math.log(1 - a), 1)} steps. In the second half the running mean is off by ${fixed(off[0], 3)}, the variance by ${fixed(off[1], 3)}.`,
     };
   },
 
@@ -111,8 +111,8 @@ const frames = {
       const center = dot(last, middle) / sum(last);
       return Math.sqrt(dot(last, middle.map((x) => (x - center) ** 2)) / sum(last));
     });
-    const say = (name, k) => `${name}: ${percent(accuracy[k][look])} right, spread ${fixed(spread[k], 1)}`;
-    found.answer = `Step ${steps[look].toLocaleString("en")}: test images right, spread of the last layer's inputs. ${names.map(say).join("; ")}.`;
+    const say = (name, k) => `${name}: ${percent(accuracy[k][look])} of the test images right, last layer's inputs spread by ${fixed(spread[k], 1)}`;
+    found.answer = `Step ${steps[look].toLocaleString("en")}. ${names.map(say).join("; ")}.`;
     return found;
   },
 };
@@ -162,6 +162,6 @@ function touch(root, name, data) {
     });
   }
   for (const input of inputs) input.addEventListener("input", draw);
-  for (const controls of root.querySelectorAll("[hidden]")) controls.hidden = false;
+  for (const controls of root.querySelectorAll(".controls, fieldset")) controls.hidden = controls.disabled = false;
   draw();
 }

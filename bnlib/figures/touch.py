@@ -1,8 +1,8 @@
 """Figures to play with: SVG and a script, in one piece of HTML that asks nothing of a network.
 
-Each function draws its first frame here, so a page is right without JavaScript and on paper; ``touch.js`` redraws
-what moves. A frame, here and there, is a function of the settings: it names parts of the figure, and says of each
-its text, or its lines, each a list of (x, y) in the panel's own units.
+Each function draws its first frame here, so a page is right without JavaScript and on paper; ``touch.js``
+redraws what moves. A frame, here and there, is a function of the settings: it names parts of the figure, and
+says of each its text, or its lines, each a list of (x, y) in the panel's own units.
 """
 
 import json
@@ -56,13 +56,14 @@ class Touch:
 
     def _repr_html_(self) -> str:
         data = json.dumps(self.data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+        answer = escape(self.first["answer"], quote=False)
         return (
             f'<div class="bn-touch" role="group" aria-label="{escape(self.question)}">'
             f"<style>{_palette()}{_file('touch.css')}</style>"
             f'<p class="question">{escape(self.question)}</p>'
             f'<div class="controls" hidden>{self.controls}</div>'
-            f'<div class="panels">{self.panels}</div>{self.key}'
-            f'<output class="answer" aria-live="polite" data-part="answer">{self.first["answer"]}</output>'
+            f'<div class="panels">{self.panels}<div class="words">{self.key}'
+            f'<output class="answer" aria-live="polite" data-part="answer">{answer}</output></div></div>'
             f"<script>(() => {{\n{_file('touch.js')}\n"
             f'touch(document.currentScript.parentElement, "{self.name}", {data});\n}})();</script></div>'
         )
@@ -103,7 +104,7 @@ def gamma_beta(limit: float, gamma: float = 1.0, beta: float = 0.0) -> Touch:
         "How the outputs of the sigmoid are distributed over ten equal parts from 0 to 1",
         (0, 1),
         (0, 1.02),
-        _moving(first, "outputs", "area gray"),
+        _moving(first, "outputs", "area ink"),
         title="what comes out: share of the outputs",
         xlabel="output of the sigmoid",
         xticks=(0, 0.5, 1),
@@ -189,16 +190,14 @@ def neighbors(
         yticks=(0, 0.5, 1),
     )
     picked = faces[0] if images is not None else f"a {faces[0]}"
-    controls = (
-        f'<div class="wide">The image in question: {picked}. Its neighbors in the batch:</div>'
-        f'<div class="choices">{buttons}</div>'
-    )
+    legend = f"<legend>The image in question: {picked}. Its neighbors:</legend>"
+    choices = f'<fieldset disabled>{legend}<div class="choices">{buttons}</div></fieldset>'
     key = _key({"second area": "in this batch", "ink dashed": "by itself, with fixed statistics"})
     question = "The same image and the same network: does the answer depend on the rest of the batch?"
-    return Touch("neighbors", question, controls, panel, key, data, first)
+    return Touch("neighbors", question, "", choices + panel, key, data, first)
 
 
-def circle(angle: int = 20, g: Sequence[float] = (1.5, 1.0, -1.0)) -> Touch:
+def circle(angle: int = 20, g: Sequence[float] = (1.5, -0.5, 1.0)) -> Touch:
     """Three normalized values as a point on a circle, and the part of the gradient that passes there.
 
     For gamma = std = 1 and eps = 0. Sliders, or drag the tip of g and the point.
@@ -220,13 +219,13 @@ def circle(angle: int = 20, g: Sequence[float] = (1.5, 1.0, -1.0)) -> Touch:
     names = [(name, *(3.6 * unit)) for name, unit in zip(("x₁", "x₂", "x₃"), units.T, strict=True)]
     plane = _panel(
         "The plane of three values with mean 0: a circle, x̂ on it, and the parts of the gradient there",
-        (-4.6, 4.6),
-        (-4.1, 4.1),
+        (-3.8, 3.8),
+        (-3.8, 3.8),
         _path("thin gray dashed", spokes)
         + _path("thin ink", [ring])
         + _moving(first, "ray", "thin gray")
         + _moving(first, "sides", "thin gray dashed")
-        + _moving(first, "along", "line third dashed")
+        + _moving(first, "along", "line third")
         + _moving(first, "g", "line first")
         + _moving(first, "dx", "line second")
         + _moving(first, "x_hat", "knob ink")
@@ -234,28 +233,30 @@ def circle(angle: int = 20, g: Sequence[float] = (1.5, 1.0, -1.0)) -> Touch:
         + _moving(first, "hold_g", "hold"),
         title="the plane of mean 0",
         texts=names,
-        size=(360, 330),
+        size=(360, 374),
         frame=False,
     )
     bars = _panel(
         "The three entries of g and of dx",
         (0.4, 3.6),
-        (-3.1, 3.1),
+        (-2.1, 2.1),
         _moving(first, "g_bars", "area first") + _moving(first, "dx_bars", "area second"),
         title="the same, example by example",
         xlabel="example",
         xticks=(1, 2, 3),
-        yticks=(-3, 0, 3),
-        size=(360, 330),
+        yticks=(-2, 0, 2),
+        size=(360, 374),
     )
     controls = "".join(
-        _slider(first, f"g{i}", f"g{sub}", -3, 3, 0.1, g[i - 1]) for i, sub in ((1, "₁"), (2, "₂"), (3, "₃"))
+        _slider(first, f"g{i}", f"g{sub}", -1.5, 1.5, 0.1, g[i - 1])
+        for i, sub in ((1, "₁"), (2, "₂"), (3, "₃"))
     )
     controls += _slider(first, "angle", "turn x̂", 0, 359, 1, angle)
     key = _key(
         {
+            "ink knob": "x̂ (drag it)",
             "first": "g without its mean (drag its tip)",
-            "third dashed": "along x̂: removed",
+            "third": "along x̂: removed",
             "second": "dx: what is left",
         }
     )
@@ -373,11 +374,12 @@ def training(
             xticks=_ticks(edges[0], edges[-1]),
             yticks=range(layers),
             ylabels=[f"layer {layers - i}" for i in range(layers)],
+            size=(360, 88 + 40 * layers),
         )
         for k, name in enumerate(data["names"])
     )
     at = range(len(steps))
-    marks = [i for i, step in enumerate(steps) if step in (0, 100, 200, 500, 1000, 2000, 5000, 10000, 50000)]
+    marks = [round(i * (len(steps) - 1) / 4) for i in range(5)] if len(steps) > 5 else [*at]
     curves = "".join(
         _path(f"line {color}", [list(zip(at, v, strict=True))])
         for color, v in zip(colors, shown, strict=False)
@@ -487,8 +489,8 @@ def _momentum(settings: Mapping, data: Mapping) -> Frame:
         "momentum": f"{a}",
         "mean": [list(enumerate(running[:, 0]))],
         "variance": [list(enumerate(running[:, 1]))],
-        "answer": f"Momentum {a}: a batch counts half after {_fixed(half_life, 1)} steps. In the second half of "
-        f"the run the mean is off by {_fixed(off[0], 3)}, the variance by {_fixed(off[1], 3)}.",
+        "answer": f"Momentum {a}: the weight of a batch halves in {_fixed(half_life, 1)} steps. In the "
+        f"second half the running mean is off by {_fixed(off[0], 3)}, the variance by {_fixed(off[1], 3)}.",
     }
 
 
@@ -507,9 +509,10 @@ def _training(settings: Mapping, data: Mapping) -> Frame:
         center = np.average(middle, weights=layers[-1])
         spread = sqrt(np.average((middle - center) ** 2, weights=layers[-1]))
         right = _percent(data["accuracy"][k][look])
-        says.append(f"{name}: {right} right, spread {_fixed(spread, 1)}")
-    says = "; ".join(says)
-    return found | {"answer": f"Step {step}: test images right, spread of the last layer's inputs. {says}."}
+        says.append(
+            f"{name}: {right} of the test images right, last layer's inputs spread by {_fixed(spread, 1)}"
+        )
+    return found | {"answer": f"Step {step}. {'; '.join(says)}."}
 
 
 #: What is read of a norm.
@@ -547,7 +550,7 @@ def _fixed(value: float, digits: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f}\u00a0%"  # the space does not break
 
 
 # The figure's furniture.
@@ -573,7 +576,7 @@ def _panel(
     xlabels = [_tick(x) for x in xticks] if xlabels is None else xlabels
     ylabels = [_tick(y) for y in yticks] if ylabels is None else ylabels
     left = 10 + 7 * max((len(text) for text in ylabels), default=0)
-    top, right, bottom = 26, 10, 42 if xlabel else 6
+    top, right, bottom = 26, 18 if xlabel else 10, 42 if xlabel else 8
     width, height = size[0] - left - right, size[1] - top - bottom
     scale = width / (xlim[1] - xlim[0]), height / (ylim[1] - ylim[0])
 
