@@ -92,7 +92,7 @@ def gamma_beta(limit: float, gamma: float = 1.0, beta: float = 0.0) -> Touch:
         _path("band first", [[(-limit, 0), (-limit, 1.02), (limit, 1.02), (limit, 0)]])
         + _moving(first, "near", "area first")
         + _moving(first, "far", "area second")
-        + _path("thin gray dashed", [[(-2.1, -0.025), (2.1, 1.025)]])
+        + _path("thin muted dashed", [[(-2.1, -0.025), (2.1, 1.025)]])
         + _path("line second", ends)
         + _path("line first", [sigmoid[near]]),
         title="what goes in: y = γ x̂ + β",
@@ -221,10 +221,10 @@ def circle(angle: int = 20, g: Sequence[float] = (1.5, -0.5, 1.0)) -> Touch:
         "The plane of three values with mean 0: a circle, x̂ on it, and the parts of the gradient there",
         (-3.8, 3.8),
         (-3.8, 3.8),
-        _path("thin gray dashed", spokes)
+        _path("thin muted dashed", spokes)
         + _path("thin ink", [ring])
-        + _moving(first, "ray", "thin gray")
-        + _moving(first, "sides", "thin gray dashed")
+        + _moving(first, "ray", "thin muted")
+        + _moving(first, "sides", "thin muted dashed")
         + _moving(first, "along", "line third")
         + _moving(first, "g", "line first")
         + _moving(first, "dx", "line second")
@@ -245,7 +245,7 @@ def circle(angle: int = 20, g: Sequence[float] = (1.5, -0.5, 1.0)) -> Touch:
         xlabel="example",
         xticks=(1, 2, 3),
         yticks=(-2, 0, 2),
-        size=(360, 374),
+        size=(360, 290),
     )
     controls = "".join(
         _slider(first, f"g{i}", f"g{sub}", -1.5, 1.5, 0.1, g[i - 1])
@@ -307,7 +307,7 @@ def momentum(batches: ArrayLike, steps: ArrayLike, population: ArrayLike, moment
             f"The {name} of every batch, the population's, and the running {name} that follows",
             (0, len(batches)),
             (min(seen) - margin, max(seen) + margin),
-            _dots("gray", zip(at, batches[:, k], strict=True))
+            _dots("muted", zip(at, batches[:, k], strict=True))
             + _path("line ink dashed", [list(zip(steps, population[:, k], strict=True))])
             + _moving(first, part, "line second"),
             title=f"{name} of one channel",
@@ -317,7 +317,7 @@ def momentum(batches: ArrayLike, steps: ArrayLike, population: ArrayLike, moment
         )
     index = MOMENTA.index(momentum)
     controls = _slider(first, "momentum", "momentum", 0, len(MOMENTA) - 1, 1, index)
-    key = _key({"gray dots": "a batch", "ink dashed": "the population", "second": "the running statistic"})
+    key = _key({"muted dots": "a batch", "ink dashed": "the population", "second": "the running statistic"})
     question = "Noisy or late? Choose the weight of the new batch, and see what is kept."
     return Touch("momentum", question, controls, panels, key, data, first)
 
