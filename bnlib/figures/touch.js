@@ -162,6 +162,11 @@ function touch(root, name, data) {
     });
   }
   for (const input of inputs) input.addEventListener("input", draw);
+  // JupyterLab takes these keys for itself, at the document; the window comes before it.
+  const first = (event) => {
+    if (inputs.includes(event.target) && /^(Arrow|Page|Home|End| )/.test(event.key)) event.stopPropagation();
+  };
+  window.addEventListener("keydown", first, true);
   for (const controls of root.querySelectorAll(".controls, fieldset")) controls.hidden = controls.disabled = false;
   draw();
 }

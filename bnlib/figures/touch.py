@@ -81,10 +81,8 @@ def gamma_beta(limit: float, gamma: float = 1.0, beta: float = 0.0) -> Touch:
     """
     data = {"limit": float(limit)}
     first = _gamma_beta({"gamma": gamma, "beta": beta}, data)
-    x = np.linspace(-8, 8, 161)
-    sigmoid = np.column_stack([x, 1 / (1 + np.exp(-x))])
-    near = np.abs(x) <= limit + 0.05
-    ends = [sigmoid[(x <= 0) & (np.abs(x) >= limit)], sigmoid[(x >= 0) & (np.abs(x) >= limit)]]
+    x = [np.linspace(*ends, 50) for ends in ((-8, -limit), (-limit, limit), (limit, 8))]
+    below, near, above = (np.column_stack([part, 1 / (1 + np.exp(-part))]) for part in x)
     inputs = _panel(
         "The sigmoid and, under it, the density of its inputs",
         (-8, 8),
@@ -93,8 +91,8 @@ def gamma_beta(limit: float, gamma: float = 1.0, beta: float = 0.0) -> Touch:
         + _moving(first, "near", "area first")
         + _moving(first, "far", "area second")
         + _path("thin muted dashed", [[(-2.1, -0.025), (2.1, 1.025)]])
-        + _path("line second", ends)
-        + _path("line first", [sigmoid[near]]),
+        + _path("line second", [below, above])
+        + _path("line first", [near]),
         title="what goes in: y = γ x̂ + β",
         xlabel="input of the sigmoid",
         xticks=(-8, -4, 0, 4, 8),
