@@ -15,3 +15,4 @@ from .inference import *
 from .mistakes import *
 from .normalization import *
 from .style import *
+from .touch import *
