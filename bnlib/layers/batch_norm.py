@@ -151,7 +151,8 @@ class BatchNorm(BatchNormBase, _BatchNorm):
         `num_batches_tracked`. Without them, batch statistics serve at inference
         too.
     bias : bool
-        Whether there is a `bias` beside the `weight`.
+        Whether there is a `bias` beside the `weight`; needs a torch whose own
+        norms have it.
 
     Raises
     ------
@@ -172,16 +173,23 @@ class BatchNorm(BatchNormBase, _BatchNorm):
     statistics are in float32 at least, and the output in the input's dtype. An
     empty batch has no statistics: it is counted, and moves nothing.
 
-    It is made of elementary operations: its derivatives are right to every order,
-    it saves more for the backward pass than torch.nn's fused kernel, and is
-    slower.
+    Its derivatives are right to every order. In eager training it goes through
+    `bnlib.layers.fused`, about as fast as torch.nn and with no more kept for the
+    backward pass; compilers, tracers and torch.func get elementary operations.
+    Inference without gradients is torch's own kernel.
 
     By type it is one of torch.nn's, so that what looks for those with
     ``isinstance`` sees it, as ``torch.optim.swa_utils.update_bn`` and
     ``SyncBatchNorm.convert_sync_batchnorm``. What asks for them by name, as the
     tracer of ``torch.fx.symbolic_trace`` and the tables of
     ``torch.ao.quantization`` do, and TorchScript (``torch.jit.script``), which
-    compiles the source, need `as_torch` first.
+    compiles the source, need `as_torch` first. A recipe that names
+    ``nn.BatchNorm1d``, ``2d`` and ``3d`` sees ours of those names, and not
+    `BatchNorm`, which is none of the three.
+
+    In several processes each norm takes the statistics of its own batch.
+    ``SyncBatchNorm.convert_sync_batchnorm`` makes torch.nn's synchronized norms
+    of ours.
 
     Under ``torch.func.vmap`` each example would move the same buffers, which
     torch refuses: use eval mode or ``track_running_stats=False`` there.

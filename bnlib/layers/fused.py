@@ -15,7 +15,7 @@ from .functional import at_least_float32
 from .functional import per_channel as along
 from .handmade import batch_norm_backward
 
-__all__ = ["inference_batch_norm", "serves", "training_batch_norm"]
+__all__ = []  # for the layer alone
 
 # Torch adds up a channel of contiguous images in float64, but rows, as those of
 # (N, C) and of channels-last images, one by one in float32. With more rows than
@@ -31,12 +31,11 @@ FAR = 16.0
 def serves(x: Tensor) -> bool:
     """Whether x can be treated here; else the plain operations have to do it.
 
-    Those are what a compiler or a tracer wants to see, and what torch.func and
-    forward mode know how to transform.
+    Those are what a tracer wants to see, and what torch.func and forward mode
+    know how to transform.
     """
-    return (
-        not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+    return torch.compiler.is_compiling() or (
+        not torch.jit.is_tracing()
         # neither has a public name
         and not torch._C._are_functorch_transforms_active()
         and forward_ad._current_level < 0
@@ -73,7 +72,10 @@ def training_batch_norm(
     weight, bias : (C,) or None
         gamma and beta; None stands for 1 and 0.
     """
-    y, mean, var = _TrainingBatchNorm.apply(x, weight, bias, eps)
+    if torch.compiler.is_compiling():
+        y, mean, var = _for_a_compiler(x, weight, bias, eps)
+    else:
+        y, mean, var = _TrainingBatchNorm.apply(x, weight, bias, eps)
     return y, Statistics(mean, var, x.numel() // x.shape[1])
 
 
@@ -109,6 +111,19 @@ class _TrainingBatchNorm(torch.autograd.Function):
             gradients = _gradients_in_place(dy, x, weight, mean, var, ctx.eps)
         wanted = zip(gradients, ctx.needs_input_grad, strict=False)
         return *(g if needed else None for g, needed in wanted), None
+
+
+def _for_a_compiler(x, weight, bias, eps):
+    """What fuses best: one pass for both statistics, no quotient of arrays."""
+    X = at_least_float32(x)
+    axes = (0, *range(2, X.dim()))
+    var, mean = torch.var_mean(X, dim=axes, correction=0)  # (C,), by Welford
+    y = (X - along(mean, X)) * along((var + eps).rsqrt(), X)
+    if weight is not None:
+        y = y * along(weight, X)
+    if bias is not None:
+        y = y + along(bias, X)
+    return y.to(x.dtype), mean, var
 
 
 def _at_least_float32(v: Tensor | None) -> Tensor | None:

@@ -20,7 +20,7 @@ def modules(root):
 
 def public(module):
     """Yield (name, object) for what autodoc shows: __all__ if there is one, else what is defined here."""
-    names = getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]
+    names = getattr(module, "__all__", [n for n in vars(module) if not n.startswith("_")])
     for name in names:
         obj = getattr(module, name)
         defined_here = getattr(obj, "__module__", None) == module.__name__

@@ -175,6 +175,28 @@ def test_inference_without_gradients_is_torchs_to_the_last_bit(twins, new_batch,
         assert torch.equal(ours(x), theirs(x))
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_compiler_gets_operations_that_train_as_the_eager_ones(new_batch, dtype, affine):
+    torch.compiler.reset()
+    norm = BatchNorm(3, eps=EPS, affine=affine, dtype=dtype)
+    compiled = torch.compile(copy.deepcopy(norm), backend="aot_eager", fullgraph=True)
+    for _ in range(2):
+        x = new_batch().requires_grad_()
+        z = x.detach().clone().requires_grad_()
+        y, w = compiled(x), norm(z)
+        assert_close(y, w, rtol=1e-5, atol=1e-5)
+        y.pow(3).sum().backward(), w.pow(3).sum().backward()
+        assert_close(x.grad, z.grad, rtol=1e-3, atol=1e-3)
+    for name, v in norm.named_buffers():
+        assert_close(dict(compiled._orig_mod.named_buffers())[name], v, rtol=1e-5, atol=1e-6)
+
+
+def test_a_constant_channel_comes_out_as_its_bias_from_a_compiler_too():
+    torch.compiler.reset()
+    norm = torch.compile(BatchNorm(1), backend="aot_eager", fullgraph=True)
+    assert norm(torch.full((60, 1), 10_000.3)).abs().max() < 1e-6
+
+
 @pytest.fixture
 def taken(monkeypatch):
     """Whether the layer went a fast way, asked after a forward pass."""
@@ -189,11 +211,6 @@ def test_eager_training_is_fast(taken):
     assert taken()
 
 
-def compiled(norm, x):
-    torch.compiler.reset()
-    return torch.compile(norm, backend="eager", fullgraph=True)(x)
-
-
 def traced(norm, x):
     return torch.jit.trace(norm, x, check_trace=False)(x)
 
@@ -204,7 +221,6 @@ def forward_mode(norm, x):
 
 
 STEPS_ASIDE = {
-    "compiled": compiled,
     "traced": traced,
     "forward mode": forward_mode,
     "vmap": lambda norm, x: torch.vmap(norm)(x[None])[0],
