@@ -49,7 +49,7 @@ $(FRAMEWORKS): $(INSTALLED) requirements-frameworks.txt
 
 frameworks: $(FRAMEWORKS) ## install the other frameworks too, and run what compares with them
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=600 \
-	  tests/reference/test_frameworks.py tests/engines book/frameworks.ipynb
+	  tests/reference/test_frameworks.py tests/engines tests/figures/test_touch.py book/frameworks.ipynb
 
 mutants: $(INSTALLED) ## change the code in 1,800 small ways and list what no test notices, in a quarter of an hour
 	$(BIN)/python -m pip install --disable-pip-version-check mutmut==3.8.1
