@@ -17,14 +17,19 @@ from .handmade import batch_norm_backward
 
 __all__ = []  # for the layer alone
 
+FULL = torch.float32, torch.float64
+
 # Torch adds up a channel of contiguous images in float64, but rows, as those of
 # (N, C) and of channels-last images, one by one in float32. With more rows than
 # this that costs digits: in the mean, and later in the sums of the gradients.
-ROWS_FORWARD = 2**10
+ROWS = 2**10
 ROWS_BACKWARD = 2**14
 
-# They compute x scale + shift. That loses next to nothing as long as no channel's
-# mean is more standard deviations than this away from zero.
+# Rows are taken in blocks up to this many blocks.
+BLOCKS = 2**7
+
+# The kernels compute x scale + shift. That loses next to nothing as long as no
+# channel's mean is more standard deviations than this away from zero.
 FAR = 16.0
 
 
@@ -75,42 +80,40 @@ def training_batch_norm(
     if torch.compiler.is_compiling():
         y, mean, var = _for_a_compiler(x, weight, bias, eps)
     else:
-        y, mean, var = _TrainingBatchNorm.apply(x, weight, bias, eps)
+        statistics = []  # filled on the way; as outputs they would cost time
+        y = _TrainingBatchNorm.apply(x, weight, bias, eps, statistics)
+        mean, var = statistics
     return y, Statistics(mean, var, x.numel() // x.shape[1])
 
 
 class _TrainingBatchNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, bias, eps):
-        X, *affine = map(_at_least_float32, (x, weight, bias))
-        by_kernel = _kernel_is_exact(X, ROWS_FORWARD)
-        fast = _by_kernel if by_kernel else _by_plain_statistics
-        y, mean, var = fast(X, *affine, eps)
-        if not (mean.square() / (var + eps)).max() <= FAR**2:  # or NaN
-            y, mean, var = _centered(X, *affine, eps)
-        ctx.save_for_backward(x, weight, mean, var)
+    def forward(ctx, x, weight, bias, eps, statistics):
+        X, gamma, beta = x, weight, bias
+        if x.dtype not in FULL:
+            X, gamma, beta = map(_at_least_float32, (x, weight, bias))
+        y, mean, var, invstd = _way(X)(X, gamma, beta, eps)
+        if not (mean * invstd).abs().max().item() <= FAR:  # or NaN
+            y, mean, var, invstd = _centered(X, gamma, beta, eps)
+        statistics += mean, var
+        ctx.save_for_backward(x, weight, mean, invstd)
         ctx.eps = eps
-        ctx.mark_non_differentiable(mean, var)
-        ctx.set_materialize_grads(False)
-        return y.to(x.dtype), mean, var
+        return y.to(x.dtype)
 
     @staticmethod
-    def backward(ctx, dy, *_):
-        if dy is None:
-            return None, None, None, None
-        x, weight, mean, var = ctx.saved_tensors
+    def backward(ctx, dy):
+        x, weight, mean, invstd = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated
             gradients = _plain_gradients(dy, x, weight, ctx.eps)
         elif _kernel_is_exact(x, ROWS_BACKWARD):
-            invstd = (var + ctx.eps).rsqrt_()
             gradients = torch.ops.aten.native_batch_norm_backward(
                 *(dy, x, weight, None, None, mean, invstd, True, ctx.eps),
                 ctx.needs_input_grad[:3],
             )
         else:
-            gradients = _gradients_in_place(dy, x, weight, mean, var, ctx.eps)
+            gradients = _gradients_in_place(dy, x, weight, mean, invstd)
         wanted = zip(gradients, ctx.needs_input_grad, strict=False)
-        return *(g if needed else None for g, needed in wanted), None
+        return *(g if needed else None for g, needed in wanted), None, None
 
 
 def _for_a_compiler(x, weight, bias, eps):
@@ -134,32 +137,43 @@ def _kernel_is_exact(x: Tensor, rows: int) -> bool:
     """Whether torch's kernels lose no digits in their sums over x."""
     images = x.numel() > x.shape[0] * x.shape[1]
     few = x.shape[0] <= rows
-    full = x.dtype in (torch.float32, torch.float64)
+    full = x.dtype in FULL
     return full and x.is_cpu and x.is_contiguous() and (images or few)
 
 
-def _by_kernel(X, weight, bias, eps):
+def _way(X: Tensor):
+    """Which of the ways to take: (X, gamma, beta, eps) -> y, mean, var, 1/std."""
+    if _kernel_is_exact(X, ROWS):
+        return _by_kernel
+    m = X.numel() // X.shape[1]
+    in_rows = X.is_cpu and X.movedim(1, -1).is_contiguous()
+    return _by_blocks if in_rows and m <= ROWS * BLOCKS else _centered
+
+
+def _by_kernel(X, gamma, beta, eps):
     mean, var = X.new_zeros(2, X.shape[1])  # (C,), (C,)
     # with a momentum of 1 the kernel writes the batch's into the running ones
-    y, *_ = torch.native_batch_norm(X, weight, bias, mean, var, True, 1.0, eps)
-    m = X.numel() // X.shape[1]
-    return y, mean, var * ((m - 1) / m)
-
-
-def _by_plain_statistics(X, weight, bias, eps):
-    axes = (0, *range(2, X.dim()))
-    mean = X.mean(axes)  # (C,)
-    y = X - along(mean, X)  # (N, C, *spatial), the only large allocation
-    var = y.square_().mean(axes)  # (C,)
-    none = X.new_empty(0)
-    torch.ops.aten.native_batch_norm.out(
-        *(X, weight, bias, mean, var, False, 0.0, eps),
-        **{"out": y, "save_mean": none, "save_invstd": none},
+    y, _, invstd = torch.native_batch_norm(
+        X, gamma, beta, mean, var, True, 1.0, eps
     )
-    return y, mean, var
+    m = X.numel() // X.shape[1]
+    return y, mean, var * ((m - 1) / m), invstd
 
 
-def _centered(X, weight, bias, eps):
+def _by_blocks(X, gamma, beta, eps):
+    """Statistics block by block, put together as `bnlib.layers.pooled` does."""
+    blocks = X.movedim(1, -1).flatten(0, -2).split(ROWS)  # (ROWS, C) each
+    each = [torch.batch_norm_update_stats(b, None, None, 0.0) for b in blocks]
+    means, within = map(torch.stack, zip(*each, strict=True))  # (blocks, C)
+    share = X.new_tensor([len(b) for b in blocks])
+    share /= share.sum()
+    mean = share @ means  # (C,)
+    var = share @ (within + (means - mean).square())  # (C,)
+    y, *_ = torch.native_batch_norm(X, gamma, beta, mean, var, False, 0.0, eps)
+    return y, mean, var, (var + eps).rsqrt()
+
+
+def _centered(X, gamma, beta, eps):
     """The plain operations, in place, with a mean that is corrected once.
 
     What rounding left of the mean counts where the spread is no larger (Chan,
@@ -170,27 +184,24 @@ def _centered(X, weight, bias, eps):
     y = X - along(mean, X)  # (N, C, *spatial)
     mean += y.mean(axes)
     var = torch.sub(X, along(mean, X), out=y).square_().mean(axes)  # (C,)
-    scale = (var + eps).rsqrt_()  # (C,)
-    if weight is not None:
-        scale *= weight
+    invstd = (var + eps).rsqrt()  # (C,)
+    scale = invstd if gamma is None else invstd * gamma  # (C,)
     torch.sub(X, along(mean, X), out=y).mul_(along(scale, X))
-    if bias is not None:
-        y += along(bias, X)
-    return y, mean, var
+    if beta is not None:
+        y += along(beta, X)
+    return y, mean, var, invstd
 
 
-def _gradients_in_place(dy, x, weight, mean, var, eps):
+def _gradients_in_place(dy, x, weight, mean, invstd):
     """`batch_norm_backward`, statistics known, with two large allocations."""
     X, g = at_least_float32(x), at_least_float32(dy)
     axes = (0, *range(2, X.dim()))
     m = x.numel() // x.shape[1]
-    scale = (var + eps).rsqrt()  # (C,)
-    x_hat = (X - along(mean, X)).mul_(along(scale, X))
+    x_hat = (X - along(mean, X)).mul_(along(invstd, X))  # (N, C, *spatial)
     dgamma, dbeta = (g * x_hat).sum(axes), g.sum(axes)  # (C,)
-    if weight is not None:
-        scale *= weight
-    x_hat.mul_(along(-dgamma / m, X)).sub_(along(dbeta / m, X)).add_(g)
-    return x_hat.mul_(along(scale, X)).to(x.dtype), dgamma, dbeta
+    scale = invstd if weight is None else invstd * weight  # (C,)
+    dx = x_hat.mul_(along(-dgamma / m, X)).sub_(along(dbeta / m, X)).add_(g)
+    return dx.mul_(along(scale, X)).to(x.dtype), dgamma, dbeta
 
 
 def _plain_gradients(dy, x, weight, eps):

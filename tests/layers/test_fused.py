@@ -15,12 +15,14 @@ EPS = 1e-2
 double = pytest.mark.parametrize("dtype", [torch.float64], ids=str, indirect=True)
 
 
-@pytest.fixture(params=["kernel", "statistics", "centered"])
+@pytest.fixture(params=["_by_kernel", "_by_blocks", "_centered"])
 def way(request, monkeypatch):
     """Each of the ways through the forward pass, and both through the backward pass."""
-    if request.param != "kernel":
+    monkeypatch.setattr(fused, "_way", lambda x: getattr(fused, request.param))
+    monkeypatch.setattr(fused, "FAR", 1e9)
+    monkeypatch.setattr(fused, "ROWS", 4)  # several blocks
+    if request.param != "_by_kernel":
         monkeypatch.setattr(fused, "_kernel_is_exact", lambda x, rows: False)
-    monkeypatch.setattr(fused, "FAR", -1.0 if request.param == "centered" else 1e9)
     return request.param
 
 
@@ -119,6 +121,21 @@ def test_the_output_is_as_exact_as_that_of_the_plain_operations(generator, shape
         rtol=1e-5,
         atol=0,
     )
+
+
+def test_each_input_goes_its_way():
+    images = torch.empty(3, 4, 50, 50)
+    last = images.to(memory_format=torch.channels_last)
+    way = {"rows": torch.empty(60, 4), "images": images, "doubles": images.double()}
+    assert {fused._way(x) for x in way.values()} == {fused._by_kernel}
+    way = {
+        "many rows": torch.empty(1025, 4),
+        "channels-last": last,
+        "sequences": images[..., 0].mT.contiguous().mT,
+    }
+    assert {fused._way(x) for x in way.values()} == {fused._by_blocks}
+    way = {"more": torch.empty(2**17 + 1, 4), "a view": images[..., ::2], "half": images[:, ::2]}
+    assert {fused._way(x) for x in way.values()} == {fused._centered}
 
 
 @pytest.mark.parametrize("value", [2.5, 0.1, 255.3, 1000.1, 10_000.3, -100_000.7])
