@@ -112,7 +112,7 @@ class BatchNormBase(_NormBase):
         tensors = self.weight, self.bias, self.running_mean, self.running_var
         own = [v for v in tensors if v is not None]
         # as in torch.nn the tensors count: pruning may leave num_features alone
-        for channels in [len(v) for v in own] or [self.num_features]:
+        for channels in [v.shape[0] for v in own] or [self.num_features]:
             if x.shape[1] != channels:
                 raise RuntimeError(
                     f"expected {channels} channels (got {x.shape[1]})"
@@ -121,11 +121,10 @@ class BatchNormBase(_NormBase):
             raise NotImplementedError(
                 f"expected floating-point input (got {x.dtype})"
             )
-        accepted = x.dtype, torch.promote_types(x.dtype, torch.float32)
-        for v in own:
-            if v.dtype not in accepted:
+        for dtype in {v.dtype for v in own} - {x.dtype}:
+            if dtype != torch.promote_types(x.dtype, torch.float32):
                 raise RuntimeError(
-                    f"expected {v.dtype} input, as the layer is (got {x.dtype})"
+                    f"expected {dtype} input, as the layer is (got {x.dtype})"
                 )
         if self.eps < 0:
             raise ValueError(f"expected eps >= 0 (got {self.eps})")
