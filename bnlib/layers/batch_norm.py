@@ -101,6 +101,11 @@ class BatchNormBase(_NormBase):
 
     def check_input(self, x: Tensor) -> None:
         """Refuse, before anything moves, what the layer cannot normalize."""
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"expected a tensor (got {type(x).__name__}); "
+                "a model is traced by torch.fx after bnlib.layers.as_torch(model)"
+            )
         if self.dimensions is None:
             if x.dim() < 2:
                 raise ValueError(
@@ -164,6 +169,8 @@ class BatchNorm(BatchNormBase, _BatchNorm):
         another dtype; a float32 layer takes float16 and bfloat16 too.
     NotImplementedError
         On forward: if the input is not floating point.
+    TypeError
+        On forward: if the input is no tensor, as where torch.fx traces.
 
     Notes
     -----

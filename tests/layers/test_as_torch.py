@@ -185,6 +185,12 @@ def test_the_model_can_be_traced_by_torch_fx(model, images):
     assert_close(symbolic_trace(theirs)(images), theirs(images), rtol=0, atol=0)
 
 
+def test_a_tracer_of_torch_fx_is_told_the_way(generator):
+    # ours is no module that the tracer knows by name, so it goes in with a proxy in place of the batch
+    with pytest.raises(TypeError, match=r"got Proxy\); .* after bnlib.layers.as_torch"):
+        symbolic_trace(nn.Sequential(BatchNorm2d(3)))
+
+
 def test_a_convolution_a_norm_and_a_relu_fuse(model, images):
     theirs = as_torch(model[:3].eval())
     fused = fuse_modules(theirs, [["0", "1", "2"]])
