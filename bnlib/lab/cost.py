@@ -49,8 +49,9 @@ class _Counter(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
-        if not (func.is_view or name.startswith("empty") or name in ("detach", "_unsafe_view")):
-            operation = Operation(name, _bytes((args, kwargs)), _bytes(out))
+        if not (func.is_view or "empty" in name or name in ("detach", "_unsafe_view")):
+            like = name.startswith("new_") or name.endswith("_like")  # a tensor in only lends its shape
+            operation = Operation(name, 0 if like else _bytes((args, kwargs)), _bytes(out))
             if operation.read or operation.written:
                 self.found.append(operation)
         return out

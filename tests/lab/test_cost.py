@@ -27,6 +27,13 @@ def test_changed_in_place_is_read_and_written():
 def test_views_and_memory_set_aside_move_nothing():
     x = torch.ones(4, 8)
     assert operations(lambda: (x.reshape(2, 16).T, x[1:], x.detach(), torch.empty(9))) == []
+    assert operations(lambda: (x.new_empty(9), torch.empty_like(x))) == []
+
+
+def test_what_only_lends_its_shape_is_not_read():
+    x = torch.ones(4, 8)
+    assert operations(lambda: x.new_zeros(2)) == [Operation("new_zeros", 0, 8)]
+    assert operations(lambda: torch.ones_like(x)) == [Operation("ones_like", 0, 128)]
 
 
 def test_of_an_expanded_array_only_what_is_there_is_read():
