@@ -54,6 +54,23 @@ def test_both_derivatives_are_those_of_central_differences(way, x, gamma, beta, 
 
 @double
 @pytest.mark.parametrize("shape", [(5, 3)], ids=str, indirect=True)
+def test_without_gamma_and_beta_the_second_derivative_is_right_too(x):
+    f = partial(fused.training_batch_norm, weight=None, bias=None, eps=EPS)
+    assert torch.autograd.gradgradcheck(lambda z: f(z)[0], x.requires_grad_())
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("again", [False, True])
+def test_gradients_come_in_the_dtype_of_what_they_are_taken_by(x, gamma, beta, half, again):
+    inputs = [v.to(half).requires_grad_() for v in (x, gamma, beta)]
+    y, statistics = fused.training_batch_norm(*inputs, EPS)
+    assert y.dtype is half and statistics.mean.dtype is statistics.var.dtype is torch.float32
+    for g, v in zip(torch.autograd.grad(y.sum(), inputs, create_graph=again), inputs, strict=True):
+        assert g.dtype is half and g.shape == v.shape
+
+
+@double
+@pytest.mark.parametrize("shape", [(5, 3)], ids=str, indirect=True)
 def test_the_third_derivative_is_that_of_the_plain_operations(way, x, dy):
     def third(norm):
         z = x.clone().requires_grad_()
@@ -126,7 +143,8 @@ def test_the_output_is_as_exact_as_that_of_the_plain_operations(generator, shape
 def test_each_input_goes_its_way():
     images = torch.empty(3, 4, 50, 50)
     last = images.to(memory_format=torch.channels_last)
-    way = {"rows": torch.empty(60, 4), "images": images, "doubles": images.double()}
+    way = {"rows": torch.empty(1024, 4), "images": images, "doubles": images.double()}
+    way["many images"] = torch.empty(1025, 4, 2)
     assert {fused._way(x) for x in way.values()} == {fused._by_kernel}
     way = {
         "many rows": torch.empty(1025, 4),
@@ -134,6 +152,7 @@ def test_each_input_goes_its_way():
         "sequences": images[..., 0].mT.contiguous().mT,
     }
     assert {fused._way(x) for x in way.values()} == {fused._by_blocks}
+    assert fused._way(torch.empty(2**17, 4)) is fused._by_blocks
     way = {"more": torch.empty(2**17 + 1, 4), "a view": images[..., ::2], "half": images[:, ::2]}
     assert {fused._way(x) for x in way.values()} == {fused._centered}
 
@@ -190,6 +209,16 @@ def test_inference_without_gradients_is_torchs_to_the_last_bit(twins, new_batch,
     x = new_batch()
     with torch.no_grad():
         assert torch.equal(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_what_a_compiler_gets_is_right_before_it_is_compiled(x, gamma, beta, agree, affine):
+    weight, bias = (gamma, beta) if affine else (None, None)
+    y, *statistics = fused._for_a_compiler(x, weight, bias, EPS)
+    agree(y, nn.functional.batch_norm(x, None, None, weight, bias, training=True, eps=EPS))
+    for ours, plain in zip(statistics, batch_statistics(x), strict=False):
+        agree(ours, plain)
+    assert fused._for_a_compiler(x.half(), weight, bias, EPS)[0].dtype is torch.float16
 
 
 @pytest.mark.parametrize("affine", [True, False])
