@@ -57,13 +57,13 @@ def draw_pooled_cells(
 
 # The graph, from x at the top to y at the bottom: symbol, center and width of each node.
 _NODES = {
-    "x": (r"$x$", (1.15, 6.0), 2.1),
-    "mean": (r"$\mu_{\mathcal{B}}$", (4.55, 4.3), 0.95),
-    "var": (r"$\sigma^2_{\mathcal{B}}$", (2.75, 4.3), 0.95),
-    "x_hat": (r"$\hat x$", (1.15, 2.6), 2.1),
+    "x": (r"$x$", (1.25, 6.0), 2.35),
+    "mean": (r"$\mu_{\mathcal{B}}$", (4.6, 4.3), 0.95),
+    "var": (r"$\sigma^2_{\mathcal{B}}$", (2.85, 4.3), 0.95),
+    "x_hat": (r"$\hat x$", (1.25, 2.6), 2.35),
     "gamma": (r"$\gamma$", (3.4, 1.75), 0.95),
-    "beta": (r"$\beta$", (4.55, 0.6), 0.95),
-    "y": (r"$y$", (1.15, 0.6), 2.1),
+    "beta": (r"$\beta$", (4.6, 0.6), 0.95),
+    "y": (r"$y$", (1.25, 0.6), 2.35),
 }
 # What is computed from what, the derivative along each arrow, and how far down the arrow it is written.
 _ARROWS = {
