@@ -1,21 +1,15 @@
-"""The figures of the chapter on the algorithm."""
+"""The figures of the chapter on forward and backward."""
+
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
 from numpy.typing import ArrayLike
 
-from .style import BLACK, FAINT, FIRST, GRAY, PALE, SECOND, THIRD, WHITE, check_shape, note
+from .style import BLACK, FAINT, FIRST, GRAY, SECOND, WHITE, check_shape
 
-__all__ = [
-    "draw_computation_graph",
-    "draw_pooled_cells",
-    "plot_residual",
-    "plot_scale_deviation",
-    "plot_sphere",
-    "plot_variance_error",
-    "plot_weight_growth",
-]
+__all__ = ["draw_computation_graph", "draw_pooled_block", "draw_pooled_cells", "plot_residual"]
 
 
 def draw_pooled_cells(
@@ -61,29 +55,124 @@ def draw_pooled_cells(
     return ax
 
 
-def draw_computation_graph(ax: Axes) -> Axes:
-    """Draw what is computed from what in batch normalization, one channel's values as one node.
+# The graph, from x at the top to y at the bottom: symbol, center and width of each node.
+_NODES = {
+    "x": (r"$x$", (1.25, 6.0), 2.35),
+    "mean": (r"$\mu_{\mathcal{B}}$", (4.6, 4.3), 0.95),
+    "var": (r"$\sigma^2_{\mathcal{B}}$", (2.85, 4.3), 0.95),
+    "x_hat": (r"$\hat x$", (1.25, 2.6), 2.35),
+    "gamma": (r"$\gamma$", (3.4, 1.75), 0.95),
+    "beta": (r"$\beta$", (4.6, 0.6), 0.95),
+    "y": (r"$y$", (1.25, 0.6), 2.35),
+}
+# What is computed from what, the derivative along each arrow, and how far down the arrow it is written.
+_ARROWS = {
+    ("x", "x_hat"): (r"$1/s$", 0.5),
+    ("x", "mean"): (r"$1/m$", 0.5),
+    ("x", "var"): (r"$2(x - \mu)/m$", 0.5),
+    ("mean", "var"): ("0", 0.5),
+    ("mean", "x_hat"): (r"$-1/s$", 0.4),
+    ("var", "x_hat"): (r"$-(x - \mu)/2s^3$", 0.5),
+    ("x_hat", "y"): (r"$\gamma$", 0.5),
+    ("gamma", "y"): (r"$\hat x$", 0.45),
+    ("beta", "y"): ("1", 0.5),
+}
 
-    The three of the nine arrows that leave x have a color.
+
+def draw_computation_graph(
+    ax: Axes, values: Mapping[str, ArrayLike], derivatives: Mapping[str, ArrayLike] | None = None
+) -> Axes:
+    """Draw what is computed from what in one channel, with the numbers of a batch; no two arrows cross.
+
+    The three arrows that leave x have a color.
+
+    Parameters
+    ----------
+    values : mapping
+        x, mean, var, x_hat, gamma, beta and y: a number or (m,) each.
+    derivatives : mapping, optional
+        The loss's, by the same names. With them the arrows say the derivative along each.
+
+    Raises
+    ------
+    ValueError
+        If the names are not those seven.
     """
-    nodes = {
-        r"$x$": (0, 2),
-        r"$\mu_{\mathcal{B}}$": (1.2, 0),
-        r"$\sigma^2_{\mathcal{B}}$": (3, 0),
-        r"$\hat x$": (4.2, 2),
-        r"$\gamma$": (5.2, 0),
-        r"$\beta$": (6.4, 0),
-        r"$y$": (6.4, 2),
-    }
-    x, mu, var, x_hat, gamma, beta, y = nodes
-    arrows = [(x, x_hat), (x, mu), (x, var), (mu, var), (mu, x_hat), (var, x_hat)]
-    arrows += [(x_hat, y), (gamma, y), (beta, y)]
-    for start, end in arrows:
-        _arrow(ax, nodes[start], nodes[end], SECOND if start == x else GRAY, lw=1.8, gap=17)
-    for label, at in nodes.items():
-        box = {"boxstyle": "circle,pad=0.28", "fc": WHITE, "ec": BLACK}
-        ax.text(*at, label, ha="center", va="center", fontsize=14, bbox=box)
-    ax.set(xlim=(-0.5, 6.9), ylim=(-0.6, 2.6))
+    for given in filter(None, (values, derivatives)):
+        if given.keys() != _NODES.keys():
+            raise ValueError(f"expected {', '.join(_NODES)} (got {', '.join(given)})")
+    height = 1.05 if derivatives else 0.8
+    boxes = {name: _box(at, width, height) for name, (_, at, width) in _NODES.items()}
+    for name, (symbol, (x, y), _) in _NODES.items():
+        ax.add_patch(boxes[name])
+        lines = [(symbol, BLACK, 13), (_numbers(values[name]), FIRST, 10)]
+        if derivatives:
+            lines.append((_numbers(derivatives[name]), SECOND, 10))
+        for i, (text, color, size) in enumerate(lines):
+            top = y + 0.33 * ((len(lines) - 1) / 2 - i)
+            ax.text(x, top, text, color=color, fontsize=size, ha="center", va="center", zorder=4)
+    for (start, end), (label, share) in _ARROWS.items():
+        color, between = SECOND if start == "x" else GRAY, (_NODES[start][1], _NODES[end][1])
+        clip = {"patchA": boxes[start], "patchB": boxes[end]}
+        _arrow(ax, *between, color, lw=1.6, gap=1, **clip)
+        if derivatives:
+            at = np.add(*(np.multiply(*pair) for pair in zip(between, (1 - share, share), strict=True)))
+            ground = {"boxstyle": "round,pad=0.15", "fc": WHITE, "ec": "none"}
+            ax.text(*at, label, fontsize=10, ha="center", va="center", bbox=ground, zorder=3)
+    ax.text(5.15, 6.3, "values", color=FIRST, fontsize=10.5, ha="right")
+    if derivatives:
+        ax.text(5.15, 5.97, r"derivatives of $\ell$", color=SECOND, fontsize=10.5, ha="right")
+        ax.text(5.15, 5.64, "along each arrow", fontsize=10.5, ha="right")
+    ax.set(xlim=(0, 5.2), ylim=(0, 6.6))
+    ax.set_axis_off()
+    return ax
+
+
+def _box(center: tuple[float, float], width: float, height: float) -> FancyBboxPatch:
+    corner = (center[0] - width / 2, center[1] - height / 2)
+    style = {"boxstyle": "round,pad=0,rounding_size=0.12", "fc": WHITE, "ec": BLACK, "lw": 1, "zorder": 3}
+    return FancyBboxPatch(corner, width, height, **style)
+
+
+def _numbers(values: ArrayLike) -> str:
+    """As on a slip of paper: whole numbers whole, the others with two decimals; several in brackets."""
+    rounded = np.round(np.ravel(values), 2) + 0.0  # and no negative zero
+    shown = [f"{v:.0f}" if v == round(v) else f"{v:.2f}" for v in rounded]
+    text = f"({', '.join(shown)})" if len(shown) > 1 else shown[0]
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def draw_pooled_block(ax: Axes, pooled: ArrayLike, title: str) -> Axes:
+    """Draw a batch as a block of numbers, and fill those that share one mean.
+
+    Channels run across, positions upwards, examples into the page. To be seen are the faces of the first
+    example, of the last channel and of the last position.
+
+    Parameters
+    ----------
+    pooled : (N, C, positions) of bool
+        Which numbers share the mean of the first example's last channel.
+    """
+    pooled = check_shape(pooled, ("N", "C", "positions"), "pooled")
+    examples, channels, positions = pooled.shape
+    depth, channel, up = np.array([0.55, 0.42]), np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    faces = (
+        (pooled[0], np.zeros(2), channel, up),
+        (pooled[:, -1], channels * channel, depth, up),
+        (pooled[:, :, -1], positions * up, depth, channel),
+    )
+    for cells, origin, along, beside in faces:
+        for i, j in np.ndindex(cells.shape):
+            corner = origin + i * along + j * beside
+            outline = [corner, corner + along, corner + along + beside, corner + beside]
+            ax.add_patch(Polygon(outline, fc=FIRST if cells[i, j] else FAINT, ec=WHITE, lw=1.2))
+    label = {"fontsize": 11, "ha": "center", "va": "center"}
+    ax.text(channels / 2, -0.6, "channels", **label)
+    ax.text(-0.6, positions / 2, "positions", rotation=90, **label)
+    slope = np.degrees(np.arctan2(*depth[::-1]))
+    ax.text(*(channels * channel + examples / 2 * depth + (0.5, -0.5)), "examples", rotation=slope, **label)
+    reach = channels * channel + positions * up + examples * depth
+    ax.set(xlim=(-1, reach[0] + 0.2), ylim=(-1, reach[1] + 0.2), aspect="equal", title=title)
     ax.set_axis_off()
     return ax
 
@@ -103,126 +192,14 @@ def plot_residual(ax: Axes, x_hat: ArrayLike, g: ArrayLike) -> Axes:
     g = check_shape(g, x_hat.shape, "g")
     line = np.mean(g) + x_hat * np.mean(g * x_hat)
     ends = [np.argmin(x_hat), np.argmax(x_hat)]
-    ax.plot(x_hat[ends], line[ends], color=GRAY)
-    ax.vlines(x_hat, line, g, color=SECOND, lw=2.4)
+    ax.plot(x_hat[ends], line[ends], color=GRAY, label="least-squares line: removed")
+    ax.vlines(x_hat, line, g, color=SECOND, lw=2.4, label="what is left")
     ax.plot(x_hat, g, "o", color=FIRST)
-    ax.set(xlabel=r"$\hat x_i$", ylabel=r"$g_i = \partial\ell/\partial y_i$")
+    ax.legend(loc="upper left")
+    ax.set(xlabel=r"normalized value $\hat x_i$", ylabel=r"gradient from above $g_i$")
     return ax
 
 
-def plot_sphere(ax: Axes, x_hat: ArrayLike, g: ArrayLike) -> Axes:
-    """Plot three normalized values as one point on a circle, and split the gradient there.
-
-    Three values with mean 0 lie in the plane orthogonal to (1, 1, 1); with variance 1 they lie on the
-    circle of radius sqrt(3) in it. Arrows from x_hat: g without its mean; its part along x_hat; the rest,
-    which is tangent.
-
-    Parameters
-    ----------
-    x_hat, g : (3,)
-        The normalized values, for eps = 0, and dL/dy.
-    """
-    x_hat, g = check_shape(x_hat, (3,), "x_hat"), check_shape(g, (3,), "g")
-    plane = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])  # (2, 3), orthonormal, off (1, 1, 1)
-    point, centered = plane @ x_hat, plane @ g
-    along = point * (centered @ point) / (point @ point)
-    tangent = centered - along
-
-    angle = np.linspace(0, 2 * np.pi, 200)
-    ax.plot(np.sqrt(3) * np.cos(angle), np.sqrt(3) * np.sin(angle), color=PALE)
-    ax.plot([0, point[0]], [0, point[1]], color=PALE, lw=1)
-    arrows = [
-        (centered, GRAY, r"$g - \mathrm{mean}(g)$"),
-        (along, THIRD, r"along $\hat x$: removed"),
-        (tangent, SECOND, r"tangent: $\frac{s}{\gamma}\,\frac{\partial\ell}{\partial x}$"),
-    ]
-    for step, color, label in arrows:
-        end = point + step
-        _arrow(ax, point, end, color, lw=2, gap=0)
-        side, ha = (1, "left") if end[0] >= point[0] else (-1, "right")
-        note(ax, label, end, (6 * side, 4), color=color, ha=ha, fontsize=11)
-    corner = np.transpose([point + along, point + centered, point + tangent])
-    ax.plot(*corner, color=GRAY, lw=1, ls=":")  # closes the rectangle; arrows alone would not set the limits
-    ax.plot(*point, "o", color=FIRST)
-    note(ax, r"$\hat x$", point, (8, -12), color=FIRST, fontsize=13)
-    ax.set(aspect="equal")
-    ax.margins(0.1)
-    ax.set_axis_off()
-    return ax
-
-
-def plot_scale_deviation(
-    ax: Axes, scales: ArrayLike, measured: ArrayLike, predicted: ArrayLike, eps: float
-) -> Axes:
-    """Plot how far batch normalization of scaled input is from that of the input itself.
-
-    Parameters
-    ----------
-    scales : (K,)
-        The factors a > 0.
-    measured, predicted : (K,)
-        Largest deviation at each: found, and by formula.
-    eps : float
-        Named in the plot.
-
-    Raises
-    ------
-    ValueError
-        If a scale is not positive.
-    """
-    scales = check_shape(scales, ("K",), "scales")
-    if np.any(scales <= 0):
-        raise ValueError(f"expected scales a > 0 (got {scales.min()})")
-    ax.loglog(scales, check_shape(predicted, scales.shape, "predicted"), color=GRAY, lw=1.5)
-    ax.loglog(scales, check_shape(measured, scales.shape, "measured"), "o", color=FIRST, ms=5)
-    ax.set(xlabel="scale $a$ of the weights", ylabel="largest deviation")
-    exponent = np.log10(eps)
-    power = rf"10^{{{exponent:.0f}}}" if exponent == round(exponent) else f"{eps:g}"
-    ax.set_title(rf"$|BN(aWu) - BN(Wu)|$ with $\epsilon = {power}$")
-    return ax
-
-
-def plot_weight_growth(ax: Axes, norms: ArrayLike, predicted: ArrayLike, label: str) -> Axes:
-    """Plot the length of a weight before batch normalization over the steps of gradient descent.
-
-    Parameters
-    ----------
-    norms, predicted : (steps + 1,)
-        |W| as measured, and by adding up the squares of the steps.
-    label : str
-        Names the run, above its curve.
-    """
-    norms = check_shape(norms, ("steps + 1",), "norms")
-    (line,) = ax.plot(norms)
-    ax.plot(check_shape(predicted, norms.shape, "predicted"), color=BLACK, lw=1, ls=(0, (2, 3)))
-    at = len(norms) // 4
-    note(ax, label, (at, norms[at]), (-4, 5), color=line.get_color(), ha="right")
-    ax.set(xlabel="step", ylabel=r"$\Vert W \Vert$")
-    return ax
-
-
-def plot_variance_error(ax: Axes, means: ArrayLike, naive: ArrayLike, two_pass: ArrayLike) -> Axes:
-    """Plot the error of two ways to a variance, in single precision, against the mean of the data.
-
-    Parameters
-    ----------
-    means : (K,)
-        Positive.
-    naive, two_pass : (K,)
-        Largest error of ``E[x^2] - E[x]^2``, and of subtracting before squaring, of data of variance 1.
-    """
-    means = check_shape(means, ("K",), "means")
-    ax.axhline(1, color=BLACK, lw=1, ls="--")
-    note(ax, "the variance itself", (means[0], 1), (0, 4), fontsize=9)
-    naive, two_pass = (naive, SECOND, r"$E[x^2] - E[x]^2$"), (two_pass, FIRST, "subtract, then square")
-    for error, color, label in (naive, two_pass):
-        error = check_shape(error, means.shape, label)
-        ax.loglog(means, error, "o-", color=color)
-        note(ax, label, (means[-1], error[-1]), (-8, 10), color=color, ha="right")
-    ax.set(xlabel="mean of the data", ylabel="largest error")
-    return ax
-
-
-def _arrow(ax: Axes, start: ArrayLike, end: ArrayLike, color: str, lw: float, gap: float) -> None:
-    arrow = {"arrowstyle": "-|>", "color": color, "lw": lw, "shrinkA": gap, "shrinkB": gap}
+def _arrow(ax: Axes, start: ArrayLike, end: ArrayLike, color: str, lw: float, gap: float, **clip) -> None:
+    arrow = {"arrowstyle": "-|>", "color": color, "lw": lw, "shrinkA": gap, "shrinkB": gap, **clip}
     ax.annotate("", xy=end, xytext=start, arrowprops=arrow)
