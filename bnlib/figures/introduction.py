@@ -141,5 +141,5 @@ def plot_by_layer(axes: Sequence[Axes], measured: Mapping[str, Mapping[str, Arra
             ax.plot(layers, values, "o-", color=color, label=name)
         ax.set(title=title, xlabel="hidden layer", xticks=layers, yscale="log")
         ax.margins(x=0.12)
-    axes[0].legend(loc="lower left")
+    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return axes

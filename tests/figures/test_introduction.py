@@ -66,7 +66,7 @@ def test_a_quantity_by_layer_is_drawn_as_it_is_on_a_logarithmic_axis(axes):
         for line, (name, values) in zip(ax.lines, networks.items(), strict=True):
             assert line.get_label() == name
             np.testing.assert_array_equal(line.get_xydata(), np.c_[[1, 2], values])
-    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["a", "b"]
+    assert [text.get_text() for text in axes[0].figure.legends[0].get_texts()] == ["a", "b"]
 
 
 def test_a_quantity_that_is_not_positive_is_refused(axes):
