@@ -12,6 +12,7 @@ from .experiments import *
 from .frameworks import *
 from .full_experiment import *
 from .inference import *
+from .introduction import *
 from .mistakes import *
 from .normalization import *
 from .style import *

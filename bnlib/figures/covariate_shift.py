@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from .style import BLACK, PALE, SECOND, check_axes, colored, note, share_ylim
+from .style import BLACK, PALE, SECOND, check_axes, check_shape, colored, note, panels, share_ylim
 
 __all__ = ["plot_amplification", "plot_fits", "plot_moving_inputs", "plot_slopes"]
 
@@ -63,27 +64,31 @@ def plot_slopes(ax: Axes, slopes: Mapping[str, NDArray], limits: Sequence[float]
     return ax
 
 
-def plot_moving_inputs(
-    axes: Sequence[Axes], before: NDArray, after: NDArray, units: Sequence[int], names: Sequence[str]
-) -> Sequence[Axes]:
-    """Draw the distributions of a few units' values before and after the layers below were trained.
+def plot_moving_inputs(axes: Sequence[Axes], moved: Mapping[str, tuple[NDArray, NDArray]]) -> Sequence[Axes]:
+    """Draw where every input of a layer was and where it went, a panel a network, all on one scale.
+
+    The inputs stand in the order of their means before. A bar reaches one standard deviation to either side
+    of that mean; a dot is the mean after.
 
     Parameters
     ----------
-    before, after : (N, units)
-        The same N examples, seen by the same units.
-    units : sequence of int
-        Which columns to draw, a panel each.
-    names : two str
-        What `before` and `after` are called in the legend.
+    moved : mapping of str to two (N, inputs)
+        Title -> the inputs of the same N examples, before and after the layers below were trained.
     """
-    for ax, unit in zip(check_axes(axes, len(units)), units, strict=True):
-        both = np.concatenate([before[:, unit], after[:, unit]])
-        bins = np.linspace(both.min(), both.max(), 40)
-        ax.hist(before[:, unit], bins, color=PALE, label=names[0])
-        ax.hist(after[:, unit], bins, color=SECOND, histtype="step", linewidth=1.6, label=names[1])
-        ax.set(title=f"input {unit}", xlabel="value", yticks=[])
-    axes[0].legend(loc="upper right", fontsize=8, handlelength=1)
+    for ax, title, (before, after) in panels(axes, moved):
+        check_shape(after, before.shape, title)
+        order = np.argsort(before.mean(axis=0))
+        before, after = before[:, order], after[:, order]
+        mean, std, rank = before.mean(axis=0), before.std(axis=0), np.arange(before.shape[1])
+        ax.bar(rank, 2 * std, bottom=mean - std, width=1, color=PALE, alpha=0.5, label="before: mean ± std")
+        ax.plot(rank, mean, color=BLACK, linewidth=1)
+        ax.plot(rank, after.mean(axis=0), ".", color=SECOND, markersize=5, label="after: mean")
+        ax.set(title=title, ylabel="value", xlim=(-1, len(rank)))
+        ax.tick_params(labelbottom=ax is axes[-1])
+    share_ylim(axes)
+    axes[-1].set_xlabel("input of the layer, in the order of the means")
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[0].figure.legend(handles, labels, loc="outside upper left", ncols=2)
     return axes
 
 
@@ -105,6 +110,7 @@ def plot_amplification(
             width = 1.5 + 1.5 * (len(network) - 1 - i)
             ax.plot(np.arange(1, len(change) + 1), change, color=color, linewidth=width, label=f"{std:g}")
         ax.set(title=title, xlabel="layer", yscale="log")
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     share_ylim(axes)
     axes[0].set_ylabel("relative change")
     axes[0].legend(title="std of the weights", title_fontsize=9)

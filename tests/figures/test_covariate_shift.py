@@ -29,10 +29,22 @@ def test_the_population_slopes_are_marked_where_they_are(axes):
     assert [line.get_xdata()[0] for line in axes[0].get_lines()] == [0.25, 0.75]
 
 
-def test_moving_inputs_draw_the_units_they_name(axes):
-    before = np.arange(30.0).reshape(10, 3)
-    plot_moving_inputs(axes, before, before + 1, [2, 0], ("before", "after"))
-    assert [ax.get_title(loc="left") for ax in axes] == ["input 2", "input 0"]
+def test_moving_inputs_stand_in_the_order_of_their_means_before(axes):
+    before = np.array([[3.0, 0.0, 1.0], [5.0, 2.0, 1.0]])  # means 4, 1, 1; standard deviations 1, 1, 0
+    plot_moving_inputs(axes, {"moves": (before, before + 0.5), "stays": (before, before)})
+    assert [ax.get_title(loc="left") for ax in axes] == ["moves", "stays"]
+    for ax, shift in zip(axes, (0.5, 0.0), strict=True):
+        mean, after = ax.lines
+        np.testing.assert_array_equal(mean.get_ydata(), [1, 1, 4])
+        np.testing.assert_array_equal(after.get_ydata(), np.array([1, 1, 4]) + shift)
+        bars = {(bar.get_y(), bar.get_height()) for bar in ax.patches}
+        assert bars == {(0.0, 2.0), (1.0, 0.0), (3.0, 2.0)}
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+
+
+def test_moving_inputs_of_other_examples_are_refused(axes):
+    with pytest.raises(ValueError, match=r"a: expected shape \(4, 3\) \(got \(5, 3\)\)"):
+        plot_moving_inputs(axes, {"a": (np.zeros((4, 3)), np.zeros((5, 3))), "b": (np.zeros((4, 3)),) * 2})
 
 
 def test_amplification_has_one_scale_for_all_panels(axes):
@@ -43,5 +55,5 @@ def test_amplification_has_one_scale_for_all_panels(axes):
 
 
 def test_a_wrong_number_of_axes_is_refused(axes):
-    with pytest.raises(ValueError, match=r"expected 3 axes \(got 2\)"):
-        plot_moving_inputs(axes, np.zeros((4, 3)), np.zeros((4, 3)), [0, 1, 2], ("before", "after"))
+    with pytest.raises(ValueError, match=r"expected 1 axes \(got 2\)"):
+        plot_moving_inputs(axes, {"a": (np.zeros((4, 3)), np.zeros((4, 3)))})
