@@ -32,14 +32,14 @@ def plot_clouds(
     marked : (k,) of int
         Rows to mark, each in its own color.
     """
-    reach = 1.05 * max(np.abs(points).max() for points in clouds.values())
+    x, y = np.array([1.05, 1.25]) * np.max([np.abs(points).max(axis=0) for points in clouds.values()], axis=0)
     for ax, title, points in panels(axes, clouds):
         ax.axhline(0, color=GRAY, linewidth=0.8)
         ax.axvline(0, color=GRAY, linewidth=0.8)
         ax.scatter(*points.T, s=4, color=PALE, linewidths=0)
         chosen = points[np.asarray(marked, dtype=int)]
         ax.scatter(*chosen.T, s=36, c=colors(len(chosen)), zorder=3)
-        ax.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+        ax.set(title=title, xlim=(-x, x), ylim=(-y, y), aspect="equal")
     return axes
 
 
@@ -60,7 +60,7 @@ def plot_descents(
     for ax, title, (curvature, error) in panels(axes, descents):
         low, high = curvature / np.sum(curvature)  # 1 at the start, (1, 1)
         ax.contour(p, q, low * p**2 + high * q**2, [0.02, 0.1, 0.25, 0.5, 1], colors=PALE, linewidths=1)
-        ax.plot(*error[: steps + 1].T, color=SECOND, linewidth=1, marker="o", markersize=3.5)
+        ax.plot(*error[: steps + 1].T, color=SECOND, linewidth=0.8, marker="o", markersize=3)
         ax.plot(0, 0, "+", color=BLACK, markersize=9)
         ax.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         ax.set(xticks=[], yticks=[], xlabel="flattest direction")
@@ -97,8 +97,8 @@ def plot_cost(ax: Axes, features: NDArray, ratio: NDArray) -> Axes:
     ax.axhline(1, color=GRAY, linewidth=1)
     note(ax, "standardizing: 1", (features[-1], 1), (0, 4), color=GRAY, ha="right", fontsize=9)
     ax.plot(features, ratio, marker="o", color=FIRST)
-    for i, ha, offset in ((0, "left", (-4, 8)), (-1, "right", (-8, 2))):
-        note(ax, f"{ratio[i]:.2g} times", (features[i], ratio[i]), offset, color=FIRST, ha=ha)
+    for i, ha, offset in ((0, "left", (-4, 10)), (-1, "right", (-8, 2))):
+        note(ax, f"{ratio[i]:.0f} times", (features[i], ratio[i]), offset, color=FIRST, ha=ha)
     ax.set(xlabel="features d", title="duration of whitening, as a multiple")
     log_log(ax, features)
     return ax
