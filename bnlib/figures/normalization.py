@@ -97,7 +97,7 @@ def plot_cost(ax: Axes, features: NDArray, ratio: NDArray) -> Axes:
     ax.axhline(1, color=GRAY, linewidth=1)
     note(ax, "standardizing: 1", (features[-1], 1), (0, 4), color=GRAY, ha="right", fontsize=9)
     ax.plot(features, ratio, marker="o", color=FIRST)
-    for i, ha, offset in ((0, "left", (-4, 10)), (-1, "right", (-8, 2))):
+    for i, ha, offset in ((0, "left", (-4, 10)), (-1, "right", (-8, 0))):
         note(ax, f"{ratio[i]:.0f} times", (features[i], ratio[i]), offset, color=FIRST, ha=ha)
     ax.set(xlabel="features d", title="duration of whitening, as a multiple")
     log_log(ax, features)
