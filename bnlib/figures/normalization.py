@@ -120,17 +120,12 @@ def plot_bias_descent(axes: Sequence[Axes], runs: Mapping[str, tuple[NDArray, ND
     for (label, (b, loss)), (color, width, dashes) in zip(runs.items(), thick_under_thin, strict=True):
         for ax, values in ((left, b), (right, loss)):
             ax.plot(values, color=color, linewidth=width, linestyle=dashes)
-        middle = len(b) // 2
-        above = (-8, 4) if b[middle] > top / 4 else (0, 8)
-        note(left, label, (middle, b[middle]), above, color=color, ha="right" if above[0] else "center")
-        note(
-            right,
-            label,
-            (middle, loss[middle]),
-            (0, 10 if color == SECOND else -18),
-            color=color,
-            ha="center",
-        )
+        rises = b[-1] > top / 2
+        at = (3 if rises else 2) * len(b) // 4  # left of a line that rises, above one that stays
+        offset, ha = ((-8, 4), "right") if rises else ((0, 8), "center")
+        note(left, label, (at, b[at]), offset, color=color, ha=ha)
+        at, below = len(b) // 2, 10 if color == SECOND else -18
+        note(right, label, (at, loss[at]), (0, below), color=color, ha="center")
     left.set(xlabel="step", title="bias b")
     right.set(xlabel="step", title="loss", ylim=(0, 1.3 * max(loss.max() for _, loss in runs.values())))
     return axes
