@@ -4,14 +4,25 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from numpy.typing import NDArray
 
-from .style import FIRST, GRAY, PALE, SECOND, check_axes, colors, log_log, note, panels
+from .style import BLACK, FIRST, GRAY, PALE, SECOND, check_axes, check_shape, colors, log_log, note, panels
 
-__all__ = ["plot_bias_descent", "plot_clouds", "plot_cost", "plot_digits", "plot_sigmoid"]
+__all__ = [
+    "plot_bias_descent",
+    "plot_clouds",
+    "plot_cost",
+    "plot_descents",
+    "plot_digits",
+    "plot_regions",
+    "plot_sigmoid",
+]
 
 
-def plot_clouds(axes: Sequence[Axes], clouds: Mapping[str, NDArray], marked: NDArray) -> Sequence[Axes]:
+def plot_clouds(
+    axes: Sequence[Axes], clouds: Mapping[str, NDArray], marked: Sequence[int] = ()
+) -> Sequence[Axes]:
     """Draw clouds of points in the plane, a panel each on one scale, with the same few points marked in all.
 
     Parameters
@@ -21,11 +32,39 @@ def plot_clouds(axes: Sequence[Axes], clouds: Mapping[str, NDArray], marked: NDA
     marked : (k,) of int
         Rows to mark, each in its own color.
     """
-    reach = 1.05 * max(np.abs(points).max() for points in clouds.values())
+    x, y = np.array([1.05, 1.25]) * np.max([np.abs(points).max(axis=0) for points in clouds.values()], axis=0)
     for ax, title, points in panels(axes, clouds):
+        ax.axhline(0, color=GRAY, linewidth=0.8)
+        ax.axvline(0, color=GRAY, linewidth=0.8)
         ax.scatter(*points.T, s=4, color=PALE, linewidths=0)
-        ax.scatter(*points[marked].T, s=36, c=colors(len(marked)), zorder=3)
+        chosen = points[np.asarray(marked, dtype=int)]
+        ax.scatter(*chosen.T, s=36, c=colors(len(chosen)), zorder=3)
+        ax.set(title=title, xlim=(-x, x), ylim=(-y, y), aspect="equal")
+    return axes
+
+
+def plot_descents(
+    axes: Sequence[Axes], descents: Mapping[str, tuple[NDArray, NDArray]], steps: int = 12
+) -> Sequence[Axes]:
+    """Draw gradient descent on the contours of a quadratic loss, in the plane of its extreme curvatures.
+
+    Parameters
+    ----------
+    descents : mapping of str to (curvature, error)
+        Title -> the smallest and the largest curvature (2,), and the way along these two, (steps + 1, 2).
+    steps : int
+        How many to draw.
+    """
+    reach = 1.2
+    p, q = np.meshgrid(*[np.linspace(-reach, reach, 121)] * 2)
+    for ax, title, (curvature, error) in panels(axes, descents):
+        low, high = curvature / np.sum(curvature)  # 1 at the start, (1, 1)
+        ax.contour(p, q, low * p**2 + high * q**2, [0.02, 0.1, 0.25, 0.5, 1], colors=PALE, linewidths=1)
+        ax.plot(*error[: steps + 1].T, color=SECOND, linewidth=0.8, marker="o", markersize=3)
+        ax.plot(0, 0, "+", color=BLACK, markersize=9)
         ax.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+        ax.set(xticks=[], yticks=[], xlabel="flattest direction")
+    axes[0].set_ylabel("steepest direction")
     return axes
 
 
@@ -47,7 +86,7 @@ def plot_digits(axes: Sequence[Sequence[Axes]], rows: Mapping[str, NDArray]) -> 
 
 
 def plot_cost(ax: Axes, features: NDArray, ratio: NDArray) -> Axes:
-    """Draw how many times longer one way takes than another, against the number of features.
+    """Draw how many times longer whitening takes than standardizing, against the number of features.
 
     Parameters
     ----------
@@ -56,8 +95,11 @@ def plot_cost(ax: Axes, features: NDArray, ratio: NDArray) -> Axes:
         Seconds over seconds.
     """
     ax.axhline(1, color=GRAY, linewidth=1)
+    note(ax, "standardizing: 1", (features[-1], 1), (0, 4), color=GRAY, ha="right", fontsize=9)
     ax.plot(features, ratio, marker="o", color=FIRST)
-    ax.set(xlabel="features", ylabel="times as long")
+    for i, ha, offset in ((0, "left", (-4, 10)), (-1, "right", (-8, 0))):
+        note(ax, f"{ratio[i]:.0f} times", (features[i], ratio[i]), offset, color=FIRST, ha=ha)
+    ax.set(xlabel="features d", title="duration of whitening, as a multiple")
     log_log(ax, features)
     return ax
 
@@ -73,14 +115,41 @@ def plot_bias_descent(axes: Sequence[Axes], runs: Mapping[str, tuple[NDArray, ND
         Label -> two arrays over the steps.
     """
     left, right = check_axes(axes, 2)
-    thick_under_thin = ((SECOND, 4), (FIRST, 2))
-    for (label, (b, loss)), (color, width) in zip(runs.items(), thick_under_thin, strict=True):
-        left.plot(b, color=color, linewidth=width, label=label)
-        right.plot(loss, color=color, linewidth=width)
+    thick_under_thin = ((SECOND, 5, "-"), (FIRST, 2, (0, (4, 2))))
+    top = max(b.max() for b, _ in runs.values())
+    for (label, (b, loss)), (color, width, dashes) in zip(runs.items(), thick_under_thin, strict=True):
+        for ax, values in ((left, b), (right, loss)):
+            ax.plot(values, color=color, linewidth=width, linestyle=dashes)
+        rises = b[-1] > top / 2
+        at = (3 if rises else 2) * len(b) // 4  # left of a line that rises, above one that stays
+        offset, ha = ((-8, 4), "right") if rises else ((0, 8), "center")
+        note(left, label, (at, b[at]), offset, color=color, ha=ha)
+        at, below = len(b) // 2, 10 if color == SECOND else -18
+        note(right, label, (at, loss[at]), (0, below), color=color, ha="center")
     left.set(xlabel="step", title="bias b")
     right.set(xlabel="step", title="loss", ylim=(0, 1.3 * max(loss.max() for _, loss in runs.values())))
-    left.legend()
     return axes
+
+
+def plot_regions(ax: Axes, points: NDArray, labels: NDArray, answers: NDArray, reach: float) -> Axes:
+    """Draw where in the plane a network answers with which of two classes, and the points it learned from.
+
+    Parameters
+    ----------
+    points : (N, 2)
+    labels : (N,) of 0 or 1
+    answers : (k, k) of 0 or 1
+        At a grid over the square |x|, |y| <= reach; the first row is the lowest.
+    """
+    points = check_shape(points, ("N", 2), "points")
+    labels = check_shape(labels, (len(points),), "labels")
+    two = ListedColormap([FIRST, SECOND])
+    extent = (-reach, reach, -reach, reach)
+    ax.imshow(answers, cmap=two, vmin=0, vmax=1, origin="lower", extent=extent, alpha=0.3)
+    for label, color in enumerate((FIRST, SECOND)):
+        ax.scatter(*points[labels == label].T, s=3, color=color, linewidths=0)
+    ax.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[], aspect="equal")
+    return ax
 
 
 def plot_sigmoid(

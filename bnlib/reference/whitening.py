@@ -10,8 +10,10 @@ from .axes import statistic_axes
 
 __all__ = [
     "BiasDescent",
+    "WeightDescent",
     "covariance",
     "descend_bias",
+    "descend_weights",
     "gradient_ignoring_the_mean",
     "gradient_through_the_mean",
     "principal_axes",
@@ -142,6 +144,63 @@ def principal_axes(
     # rounding can leave a zero eigenvalue slightly negative
     scale = 1 / np.sqrt(np.maximum(eigenvalues, 0) + eps)  # (d,)
     return x - np.mean(x, axis=0), eigenvectors, scale
+
+
+class WeightDescent(NamedTuple):
+    """The weights of a linear model under gradient descent, step by step.
+
+    Attributes
+    ----------
+    curvature : (2,)
+        The smallest and the largest eigenvalue of the loss's Hessian.
+    error : (steps + 1, 2)
+        How far the weights are from the best ones, along the eigenvectors of
+        these two; the first is where they started, (1, 1).
+    """
+
+    curvature: NDArray
+    error: NDArray
+
+
+def descend_weights(x: NDArray, tolerance: float = 1e-6) -> WeightDescent:
+    """Fit an intercept and weights by gradient descent at the best constant rate.
+
+    The loss is half the mean squared error. Its Hessian depends on the inputs
+    alone, and so does the way of the error; the targets only say where the best
+    weights are. The start is as far off along the flattest direction as along the
+    steepest, for the two decide the rate.
+
+    Parameters
+    ----------
+    x : (N, d)
+    tolerance : float
+        Stop when the error is at most this part of what it was.
+
+    Raises
+    ------
+    ValueError
+        If an input is a linear function of others, or constant: some weights
+        would never be found. If the tolerance is not between 0 and 1.
+
+    Notes
+    -----
+    With curvatures from a to b the best rate is 2 / (a + b); the error shrinks by
+    (b - a) / (b + a) a step. Source: LeCun et al. 1998, on the convergence of
+    gradient descent.
+    """
+    if not 0 < tolerance < 1:
+        raise ValueError(f"expected 0 < tolerance < 1 (got {tolerance})")
+    inputs = np.column_stack([np.ones(len(x)), x])  # (N, 1 + d)
+    if np.linalg.matrix_rank(inputs) < inputs.shape[1]:
+        raise ValueError("expected inputs none of which follows from the others")
+    hessian = inputs.T @ inputs / len(x)
+    eigenvalues, eigenvectors = np.linalg.eigh(hessian)
+    curvature, directions = eigenvalues[[0, -1]], eigenvectors[:, [0, -1]]
+    learning_rate = 2 / np.sum(curvature)
+    error = [np.sum(directions, axis=1)]
+    while np.linalg.norm(error[-1]) > tolerance * np.linalg.norm(error[0]):
+        error.append(error[-1] - learning_rate * hessian @ error[-1])
+    return WeightDescent(curvature, np.array(error) @ directions)
 
 
 class BiasDescent(NamedTuple):

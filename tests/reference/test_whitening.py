@@ -5,6 +5,7 @@ from bnlib.reference import (
     batch_norm_forward,
     covariance,
     descend_bias,
+    descend_weights,
     gradient_ignoring_the_mean,
     gradient_through_the_mean,
     numerical_gradient,
@@ -193,3 +194,52 @@ def test_the_descent_steps_by_a_tenth_of_the_gradient_unless_told_otherwise(unit
     u, target = unit
     b, _ = descend_bias(u, target, gradient_ignoring_the_mean, steps=1)
     assert b[1] == pytest.approx(0.1 * np.mean(target), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float64"], indirect=True)
+def test_the_error_of_the_weights_shrinks_by_the_rate_of_the_two_curvatures(features):
+    (low, high), error = descend_weights(features)
+    factor = (high - low) / (high + low)
+    steps = np.arange(len(error))[:, None]
+    np.testing.assert_allclose(error, factor**steps * np.hstack([steps >= 0, (-1.0) ** steps]), atol=1e-9)
+    assert len(error) - 1 == pytest.approx(np.log(1e-6) / np.log(factor), abs=1)
+
+
+@pytest.mark.parametrize("dtype", ["float64"], indirect=True)
+def test_the_descent_of_the_weights_is_that_of_the_mean_squared_error(features):
+    curvature, error = descend_weights(features, tolerance=0.5)
+    inputs = np.column_stack([np.ones(50), features])
+    eigenvalues, eigenvectors = np.linalg.eigh(inputs.T @ inputs / 50)
+    np.testing.assert_allclose(curvature, eigenvalues[[0, -1]])
+    weights = eigenvectors[:, 0] + eigenvectors[:, -1]  # the targets are 0, and so are the best weights
+    for distance in np.linalg.norm(error, axis=1)[:5]:
+        assert np.linalg.norm(weights) == pytest.approx(distance, rel=1e-6)
+        slope = numerical_gradient(lambda w: np.mean((inputs @ w) ** 2) / 2, weights)
+        weights = weights - 2 / np.sum(curvature) * slope
+    assert np.linalg.norm(error[-1]) <= 0.5 * np.sqrt(2) < np.linalg.norm(error[-2])
+
+
+@pytest.mark.parametrize("dtype", ["float64"], indirect=True)
+def test_the_weights_of_whitened_inputs_are_found_in_one_step(features):
+    assert len(descend_weights(whiten_zca(features)).error) == 2
+
+
+@pytest.mark.parametrize("dtype", ["float64"], indirect=True)
+def test_centering_leaves_the_covariance_alone_to_decide(features):
+    eigenvalues = np.linalg.eigvalsh(covariance(features))
+    low, high = descend_weights(features - features.mean(axis=0)).curvature
+    assert [low, high] == pytest.approx(
+        [min(eigenvalues[0], 1), max(eigenvalues[-1], 1)]
+    )  # 1: the intercept's
+
+
+@pytest.mark.parametrize("inputs", [np.ones((5, 1)), np.outer(np.arange(5.0), [1, 2])])
+def test_weights_that_would_never_be_found_are_refused(inputs):
+    with pytest.raises(ValueError, match="none of which follows from the others"):
+        descend_weights(inputs)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1.0])
+def test_the_error_is_asked_to_shrink_to_a_part(tolerance):
+    with pytest.raises(ValueError, match=f"0 < tolerance < 1 .got {tolerance}"):
+        descend_weights(np.arange(5.0)[:, None], tolerance)
