@@ -15,5 +15,6 @@ from .inference import *
 from .introduction import *
 from .mistakes import *
 from .normalization import *
+from .scale import *
 from .style import *
 from .touch import *

@@ -117,7 +117,7 @@ def draw_computation_graph(
         _arrow(ax, *between, color, lw=1.6, gap=1, **clip)
         if derivatives:
             at = np.add(*(np.multiply(*pair) for pair in zip(between, (1 - share, share), strict=True)))
-            ground = {"boxstyle": "round,pad=0.15", "fc": WHITE, "ec": "none"}
+            ground = {"boxstyle": "round,pad=0.15", "fc": WHITE, "lw": 0}
             ax.text(*at, label, fontsize=10, ha="center", va="center", bbox=ground, zorder=3)
     ax.text(5.15, 6.3, "values", color=FIRST, fontsize=10.5, ha="right")
     if derivatives:

@@ -19,7 +19,7 @@ from .style import (
     panels,
 )
 
-__all__ = ["draw_network", "plot_activations", "plot_by_layer"]
+__all__ = ["draw_network", "plot_activations", "plot_spread_and_gradient"]
 
 
 def draw_network(ax: Axes, widths: Sequence[int], parts: Sequence[str], accent: str | None = None) -> Axes:
@@ -119,7 +119,9 @@ def plot_activations(
     return axes
 
 
-def plot_by_layer(axes: Sequence[Axes], measured: Mapping[str, Mapping[str, ArrayLike]]) -> Sequence[Axes]:
+def plot_spread_and_gradient(
+    axes: Sequence[Axes], measured: Mapping[str, Mapping[str, ArrayLike]]
+) -> Sequence[Axes]:
     """Draw a quantity of every layer on a logarithmic axis, a panel a quantity, a color a network.
 
     Parameters

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bnlib.figures.introduction import draw_network, plot_activations, plot_by_layer
+from bnlib.figures.introduction import draw_network, plot_activations, plot_spread_and_gradient
 
 PARTS = ("linear", "batch norm", "sigmoid")
 
@@ -60,7 +60,7 @@ def test_activations_of_other_images_are_refused(subplots):
 
 def test_a_quantity_by_layer_is_drawn_as_it_is_on_a_logarithmic_axis(axes):
     measured = {"spread": {"a": [1.0, 0.1], "b": [2.0, 2.0]}, "gradient": {"a": [0.1, 1.0], "b": [3.0, 3.0]}}
-    plot_by_layer(axes, measured)
+    plot_spread_and_gradient(axes, measured)
     for ax, (title, networks) in zip(axes, measured.items(), strict=True):
         assert ax.get_title(loc="left") == title and ax.get_yscale() == "log"
         for line, (name, values) in zip(ax.lines, networks.items(), strict=True):
@@ -71,4 +71,4 @@ def test_a_quantity_by_layer_is_drawn_as_it_is_on_a_logarithmic_axis(axes):
 
 def test_a_quantity_that_is_not_positive_is_refused(axes):
     with pytest.raises(ValueError, match=r"spread, a: expected positive numbers \(got 0.0\)"):
-        plot_by_layer(axes, {"spread": {"a": [1.0, 0.0]}, "gradient": {"a": [1.0, 1.0]}})
+        plot_spread_and_gradient(axes, {"spread": {"a": [1.0, 0.0]}, "gradient": {"a": [1.0, 1.0]}})
