@@ -3,12 +3,12 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from IPython.display import Markdown
 
-__all__ = ["show_agreement", "show_source"]
+__all__ = ["show_agreement", "show_agreements", "show_source"]
 
 
 def show_source(*objects: Callable) -> Markdown:
@@ -62,12 +62,46 @@ def show_agreement(what: str, ours, other, tolerance: float = 1e-12) -> None:
     AssertionError
         If the shapes differ, a number is not finite, or an entry is further off than the tolerance.
     """
+    _difference(what, ours, other, tolerance)
+    print(f"{what}: agree to {tolerance:.0e}")
+
+
+def show_agreements(pairs: Mapping[str, tuple], tolerance: float = 1e-12) -> Markdown:
+    """A table of how far apart pairs of arrays are; or stop, if one pair is further apart than allowed.
+
+    Parameters
+    ----------
+    pairs : mapping of str to (ours, other) or (ours, other, tolerance)
+        What is compared -> two arrays or tensors of one shape, and a tolerance of its own.
+    tolerance : float
+        As in `show_agreement`, of the pairs that bring none.
+
+    Returns
+    -------
+    IPython.display.Markdown
+        The largest of |ours - other| / (1 + |other|), measured on this machine, and what is allowed.
+
+    Raises
+    ------
+    AssertionError
+        As in `show_agreement`.
+    """
+    rows = ["| | largest error | allowed |", "|:--|--:|--:|"]
+    for what, (ours, other, *own) in pairs.items():
+        (allowed,) = own or [tolerance]
+        worst = _difference(what, ours, other, allowed)
+        rows.append(f"| {what} | {f'{worst:.0e}' if worst else '0'} | {allowed:.0e} |")
+    return Markdown("\n".join(rows) + "\n")
+
+
+def _difference(what: str, ours, other, tolerance: float) -> float:
+    """The largest difference, if it is allowed."""
     ours, other = _array(ours), _array(other)
     assert ours.shape == other.shape, f"{what}: expected one shape (got {ours.shape} and {other.shape})"
     assert np.isfinite(ours).all() and np.isfinite(other).all(), f"{what}: expected finite numbers"
     worst = np.max(np.abs(ours - other) / (1 + np.abs(other)), initial=0.0)
     assert worst <= tolerance, f"{what}: expected agreement to {tolerance:.0e} (got {worst:.2e})"
-    print(f"{what}: agree to {tolerance:.0e}")
+    return float(worst)
 
 
 def _array(a) -> np.ndarray:

@@ -9,7 +9,7 @@ from IPython.display import Markdown
 
 from bnlib import reference, show
 from bnlib.layers import BatchNormBase, HandmadeBatchNorm, training_batch_norm
-from bnlib.show import show_agreement, show_source
+from bnlib.show import show_agreement, show_agreements, show_source
 
 
 def code(*objects):
@@ -106,5 +106,17 @@ def test_nothing_agrees_with_nothing():
     show_agreement("empty", np.ones((0, 3)), np.ones((0, 3)))
 
 
-def test_show_offers_two_functions():
-    assert show.__all__ == ["show_agreement", "show_source"]
+def test_show_offers_three_functions():
+    assert show.__all__ == ["show_agreement", "show_agreements", "show_source"]
+
+
+def test_a_table_says_how_far_each_pair_is_apart_and_what_is_allowed():
+    table = show_agreements({"a": (1.0, 1.0), "b": (torch.tensor([3.0, 0.0]), np.array([3.0, 0.25]), 0.5)})
+    assert isinstance(table, Markdown)
+    assert table.data.splitlines()[2:] == ["| a | 0 | 1e-12 |", "| b | 2e-01 | 5e-01 |"]
+
+
+@pytest.mark.parametrize("pair", [(1.0, 1.1), (1.0, 3.0, 0.4), (np.nan, np.nan), (np.zeros(2), 0.0)])
+def test_a_table_stops_at_a_pair_that_is_further_apart(pair):
+    with pytest.raises(AssertionError, match="wrong: expected"):
+        show_agreements({"right": (1.0, 1.0), "wrong": pair})

@@ -157,7 +157,7 @@ def test_what_a_visible_cell_reads_is_defined_in_a_visible_one(code_cells):
     assert not found, "\n".join([what_to_do, *found])
 
 
-CHECK = re.compile(r"^\s*assert\b|\bshow_agreement\(|\bassert_\w+\(", flags=re.MULTILINE)
+CHECK = re.compile(r"^\s*assert\b|\bshow_agreements?\(|\bassert_\w+\(", flags=re.MULTILINE)
 REASON = re.compile(r"^\s*# \w+", flags=re.MULTILINE)
 
 
