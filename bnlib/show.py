@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from IPython.display import Markdown
 
-__all__ = ["show_agreement", "show_agreements", "show_source"]
+__all__ = ["show_agreement", "show_agreements", "show_source", "show_table"]
 
 
 def show_source(*objects: Callable) -> Markdown:
@@ -106,3 +106,25 @@ def _difference(what: str, ours, other, tolerance: float) -> float:
 
 def _array(a) -> np.ndarray:
     return np.asarray(a.detach() if hasattr(a, "detach") else a, dtype=np.float64)
+
+
+def show_table(rows: Mapping[str, Mapping[str, object]]) -> Markdown:
+    """A table of what was found.
+
+    Parameters
+    ----------
+    rows : mapping of str to mapping of str to object
+        Name of the row -> column -> entry, which is shown as it prints. All rows have the same columns.
+
+    Raises
+    ------
+    ValueError
+        If two rows have different columns.
+    """
+    columns = list(next(iter(rows.values())))
+    lines = [f"| | {' | '.join(columns)} |", f"|:--{'|--:' * len(columns)}|"]
+    for name, row in rows.items():
+        if list(row) != columns:
+            raise ValueError(f"{name}: expected the columns {columns} (got {list(row)})")
+        lines.append(f"| {name} | {' | '.join(map(str, row.values()))} |")
+    return Markdown("\n".join(lines) + "\n")

@@ -9,7 +9,7 @@ from IPython.display import Markdown
 
 from bnlib import reference, show
 from bnlib.layers import BatchNormBase, HandmadeBatchNorm, training_batch_norm
-from bnlib.show import show_agreement, show_agreements, show_source
+from bnlib.show import show_agreement, show_agreements, show_source, show_table
 
 
 def code(*objects):
@@ -106,8 +106,8 @@ def test_nothing_agrees_with_nothing():
     show_agreement("empty", np.ones((0, 3)), np.ones((0, 3)))
 
 
-def test_show_offers_three_functions():
-    assert show.__all__ == ["show_agreement", "show_agreements", "show_source"]
+def test_show_offers_four_functions():
+    assert show.__all__ == ["show_agreement", "show_agreements", "show_source", "show_table"]
 
 
 def test_a_table_says_how_far_each_pair_is_apart_and_what_is_allowed():
@@ -120,3 +120,14 @@ def test_a_table_says_how_far_each_pair_is_apart_and_what_is_allowed():
 def test_a_table_stops_at_a_pair_that_is_further_apart(pair):
     with pytest.raises(AssertionError, match="wrong: expected"):
         show_agreements({"right": (1.0, 1.0), "wrong": pair})
+
+
+def test_a_table_has_a_line_for_each_row():
+    table = show_table({"one": {"a": 1, "b": "x"}, "two": {"a": 0.5, "b": "y"}})
+    assert isinstance(table, Markdown)
+    assert table.data == "| | a | b |\n|:--|--:|--:|\n| one | 1 | x |\n| two | 0.5 | y |\n"
+
+
+def test_the_rows_of_a_table_have_the_same_columns():
+    with pytest.raises(ValueError, match=r"two: expected the columns \['a'\] \(got \['b'\]\)"):
+        show_table({"one": {"a": 1}, "two": {"b": 2}})
