@@ -9,6 +9,7 @@ from .conclusion import *
 from .cost import *
 from .covariate_shift import *
 from .experiments import *
+from .folding import *
 from .frameworks import *
 from .full_experiment import *
 from .inference import *

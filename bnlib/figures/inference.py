@@ -4,52 +4,64 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
-from .style import BLACK, FIRST, GRAY, PALE, SECOND, WHITE, check_axes, check_shape, colored, log_x, note
+from .style import BLACK, FIRST, GRAY, SECOND, WHITE, check_axes, check_shape, log_x
 
-__all__ = [
-    "plot_affine_maps",
-    "plot_answers",
-    "plot_border_difference",
-    "plot_changed_share",
-    "plot_kept_variance",
-    "plot_running_means",
-]
+__all__ = ["draw_modes", "plot_affine_maps", "plot_changed_share", "plot_kept_variance"]
 
 
-def plot_answers(axes: Sequence[Axes], image: ArrayLike, answers: ArrayLike, label: int) -> Sequence[Axes]:
-    """Show one image, and how often each class was the answer for it.
+BOXES = {
+    "x": (0.0, 0.0),
+    "normalize": (1.55, 0.0),
+    "γ · + β": (3.25, 0.0),
+    "y": (4.5, 0.0),
+    "mean, variance\nof the batch": (0.75, 1.15),
+    "running mean,\nrunning variance": (3.1, 1.15),
+}
+X, NORMALIZE, SCALE, Y, BATCH, RUNNING = BOXES
 
-    Parameters
-    ----------
-    image : (H, W)
-    answers : (batches,) of int
-        The class the image was given in each batch, 0 to 9.
-    label : int
-        What it is; its bar has a color of its own.
 
-    Raises
-    ------
-    ValueError
-        If an answer is not from 0 to 9.
+def draw_modes(axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw what flows where in a batch norm: in training mode, and in eval mode.
+
+    The statistics that normalize, and the arrows to and from them, have a color; dashed is what carries no
+    gradient.
     """
-    left, right = check_axes(axes, 2)
-    answers = np.asarray(answers)
-    if answers.min() < 0 or answers.max() > 9:
-        raise ValueError(f"expected answers from 0 to 9 (got {answers.min()} to {answers.max()})")
-    left.imshow(image, cmap="gray_r")
-    left.set(xticks=[], yticks=[], title=f"one image, a {label}")
-
-    counts = np.bincount(answers, minlength=10)
-    bars = right.bar(range(10), counts, color=[FIRST if c == label else SECOND for c in range(10)])
-    right.bar_label(bars, labels=[str(n) if n else "" for n in counts], fontsize=9)
-    right.set(xticks=range(10), xlabel="class it was given", title=f"its answer in {len(answers)} batches")
-    right.set_yticks([])
-    right.grid(False)  # the bars are labelled
-    right.margins(y=0.15)
+    train, evaluate = check_axes(axes, 2)
+    boxes = _draw_flow(train, [BATCH, RUNNING], [(X, BATCH), (BATCH, NORMALIZE)], SECOND)
+    _draw_arrow(boxes, BATCH, RUNNING, color=GRAY, linestyle="--")
+    train.text(1.9, 1.2, "keep", ha="center", va="bottom", fontsize=9)
+    train.set_title("training mode: model.train()")
+    _draw_flow(evaluate, [RUNNING], [(RUNNING, NORMALIZE)], FIRST)
+    evaluate.set_title("eval mode: model.eval()")
     return axes
+
+
+def _draw_flow(
+    ax: Axes, statistics: Sequence[str], special: Sequence[tuple[str, str]], color: str
+) -> dict[str, Text]:
+    """Draw the boxes, the way from x to y, and what feeds the normalization, in a color."""
+    boxes = {}
+    for name in (X, NORMALIZE, SCALE, Y, *statistics):
+        used = name == special[-1][0]  # by the normalization
+        box = {"boxstyle": "round,pad=0.4", "fc": WHITE, "ec": color if used else GRAY, "lw": 1 + used}
+        boxes[name] = ax.text(*BOXES[name], name, ha="center", va="center", fontsize=9, bbox=box)
+    for start, end in ((X, NORMALIZE), (NORMALIZE, SCALE), (SCALE, Y)):
+        _draw_arrow(boxes, start, end, color=BLACK)
+    for start, end in special:
+        _draw_arrow(boxes, start, end, color=color)
+    ax.set(xlim=(-0.35, 4.85), ylim=(-0.4, 1.6))
+    ax.set_axis_off()
+    return boxes
+
+
+def _draw_arrow(boxes: Mapping[str, Text], start: str, end: str, **style) -> None:
+    """From the edge of one box to the edge of another."""
+    edges = {"patchA": boxes[start].get_bbox_patch(), "patchB": boxes[end].get_bbox_patch()}
+    arrow = {"arrowstyle": "-|>", "shrinkA": 1, "shrinkB": 1, **edges, **style}
+    boxes[start].axes.annotate("", BOXES[end], BOXES[start], arrowprops=arrow)
 
 
 def plot_changed_share(ax: Axes, sizes: Sequence[int], shares: ArrayLike) -> Axes:
@@ -57,21 +69,23 @@ def plot_changed_share(ax: Axes, sizes: Sequence[int], shares: ArrayLike) -> Axe
 
     Parameters
     ----------
-    shares : (len(sizes),)
-        From 0 to 1; drawn in per cent.
+    shares : (networks, len(sizes))
+        From 0 to 1; drawn in per cent: a bar to the mean over the networks, a dot for each of them.
 
     Raises
     ------
     ValueError
         If a share is not from 0 to 1.
     """
-    shares = check_shape(shares, (len(sizes),), "shares")
+    shares = check_shape(shares, ("networks", len(sizes)), "shares")
     if shares.min() < 0 or shares.max() > 1:
         raise ValueError(f"expected shares from 0 to 1 (got {shares.min()} to {shares.max()})")
-    bars = ax.barh([str(size) for size in sizes], 100 * shares, color=SECOND)
-    ax.bar_label(bars, labels=[f" {share:.0%}" for share in shares], fontsize=10)
+    ax.barh([str(size) for size in sizes], 100 * shares.mean(axis=0), color=SECOND, alpha=0.5)
+    for row, of_size in enumerate(100 * shares.T):
+        ax.plot(of_size, np.full(len(of_size), row), ".", color=BLACK, ms=4)
+        ax.text(of_size.max() + 2, row, f"{of_size.mean():.0f}%", va="center")
     ax.invert_yaxis()
-    ax.grid(False)  # the bars are labelled
+    ax.grid(visible=False, axis="y")
     ax.set(xlim=(0, 100), xlabel="images that changed their class, %", ylabel="images in a batch")
     return ax
 
@@ -109,27 +123,6 @@ def plot_affine_maps(
     return ax
 
 
-def plot_running_means(ax: Axes, batch_means: ArrayLike, running: Mapping[str, ArrayLike]) -> Axes:
-    """Draw the mean of each training batch as a dot, and the running means that follow it as lines.
-
-    Parameters
-    ----------
-    batch_means : (steps,)
-    running : mapping of str to (steps,)
-        Label -> the running mean after each step.
-    """
-    batch_means = np.asarray(batch_means)
-    steps = np.arange(1, len(batch_means) + 1)
-    ax.plot(steps, batch_means, ".", color=PALE, ms=3)
-    at = len(steps) // 5  # early, where the lines are apart
-    for color, label, values in colored(running):
-        values = check_shape(values, batch_means.shape, label)
-        ax.plot(steps, values, color=color)
-        note(ax, label, (steps[at], values[at]), (0, 9), color=color)
-    ax.set(xlabel="training step", ylabel="mean of one channel")
-    return ax
-
-
 def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, ArrayLike]) -> Axes:
     """Draw the kept variance over the whole training set's against the batch size, and m/(m-1) dashed.
 
@@ -137,8 +130,8 @@ def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, Arra
     ----------
     sizes : sequence of int
         m, each at least 2.
-    ratios : mapping of str to (len(sizes),)
-        Label -> the kept variance over the true one; at most two.
+    ratios : mapping of str to (len(sizes), layers)
+        Label -> the kept variance over the true one; at most two. Each layer's line is marked by its number.
 
     Raises
     ------
@@ -151,34 +144,13 @@ def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, Arra
     ax.axhline(1, color=GRAY, lw=1)
     fine = np.geomspace(sizes[0], sizes[-1], 100)
     ax.plot(fine, fine / (fine - 1), "--", color=GRAY, lw=1.2, label="m/(m−1)")
-    looks = [(SECOND, "o"), (FIRST, "s")]
-    for (label, values), (color, marker) in zip(ratios.items(), looks[: len(ratios)], strict=True):
-        ax.plot(sizes, check_shape(values, sizes.shape, label), color=color, marker=marker, label=label)
+    for (label, values), color in zip(ratios.items(), (SECOND, FIRST)[: len(ratios)], strict=True):
+        for layer, of_layer in enumerate(check_shape(values, (len(sizes), "layers"), label).T, start=1):
+            named = label if layer == 1 else None  # once in the legend
+            ax.plot(sizes, of_layer, color=color, lw=1, label=named)
+            ax.plot(sizes, of_layer, "o", color=WHITE, ms=8)
+            ax.plot(sizes, of_layer, marker=f"${layer}$", ls="none", color=color, ms=6)
     ax.legend()
     log_x(ax, sizes)
     ax.set(xlabel="m, images in a batch", ylabel="kept variance / true one")
-    return ax
-
-
-def plot_border_difference(ax: Axes, difference: ArrayLike) -> Axes:
-    """Draw how far off a convolution's output is, position by position, as a heat map; zero is white.
-
-    Parameters
-    ----------
-    difference : (H, W)
-
-    Raises
-    ------
-    ValueError
-        If the difference is negative somewhere.
-    """
-    difference = check_shape(difference, ("H", "W"), "difference")
-    if difference.min() < 0:
-        raise ValueError(f"expected differences of at least 0 (got {difference.min()})")
-    from_white = LinearSegmentedColormap.from_list("differences", [WHITE, SECOND])
-    image = ax.imshow(difference, cmap=from_white, vmin=0)
-    ax.figure.colorbar(image, ax=ax, label="largest |difference|")
-    rows, columns = difference.shape
-    ax.set(xticks=range(columns), yticks=range(rows), xlabel="column", ylabel="row")
-    ax.grid(False)
     return ax

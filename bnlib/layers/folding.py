@@ -58,10 +58,12 @@ def fold_pair(layer: nn.Module, norm: nn.Module) -> nn.Module:
         folded = copy.deepcopy(layer)
         mean = at_least_float32(norm.running_mean)  # (C,)
         var = at_least_float32(norm.running_var)  # (C,)
-        s = 1 / torch.sqrt(var + norm.eps)  # (C,)
-        s = s if norm.weight is None else norm.weight * s
-        rows = s.reshape(-1, *(1,) * (layer.weight.dim() - 1))  # (C, 1, ..., 1)
-        bias = -s * mean if layer.bias is None else s * (layer.bias - mean)
+        slope = 1 / torch.sqrt(var + norm.eps)  # (C,)
+        slope = slope if norm.weight is None else norm.weight * slope
+        spatial = (1,) * (layer.weight.dim() - 1)
+        rows = slope.reshape(-1, *spatial)  # (C, 1, ..., 1)
+        off_center = -mean if layer.bias is None else layer.bias - mean
+        bias = slope * off_center
         bias = bias if norm.bias is None else bias + norm.bias
         folded.weight.copy_(rows * layer.weight)
         folded.bias = nn.Parameter(bias.to(layer.weight.dtype))

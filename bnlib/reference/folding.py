@@ -29,9 +29,9 @@ def fold_batch_norm(
     Returns
     -------
     weight : same shape
-        s W, with s = gamma / sqrt(var + eps).
+        slope W, with slope = gamma / sqrt(var + eps).
     bias : (C,)
-        s (b - mean) + beta.
+        slope (b - mean) + beta.
 
     Raises
     ------
@@ -50,6 +50,6 @@ def fold_batch_norm(
             raise ValueError(
                 f"expected {name} of shape ({channels},) (got {v.shape})"
             )
-    s = gamma / np.sqrt(var + eps)  # (C,)
-    rows = s.reshape(-1, *(1,) * (weight.ndim - 1))  # (C, 1, ..., 1)
-    return rows * weight, s * (bias - mean) + beta
+    slope = gamma / np.sqrt(var + eps)  # (C,)
+    rows = slope.reshape(-1, *(1,) * (weight.ndim - 1))  # (C, 1, ..., 1)
+    return rows * weight, slope * (bias - mean) + beta
