@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from .style import check_shape, colored, panels, share_ylim
+from .style import check_shape, colored, log_x, panels, share_ylim
 
 __all__ = [
     "plot_accuracy",
@@ -158,7 +158,8 @@ def plot_drift(ax: Axes, drift: Mapping[str, ArrayLike]) -> Axes:
         share = np.arange(1, len(distance) + 1) / len(distance)
         ax.step(distance, share, where="post", color=color, label=name)
     ax.set(xlabel="drift of the median, in widths of the band", ylabel="share of units")
-    ax.set(xscale="log", ylim=(0, 1.02))
+    log_x(ax, (0.03, 0.1, 0.3, 1, 3))
+    ax.set_ylim(0, 1.02)
     ax.legend(loc="upper left")
     return ax
 
