@@ -6,9 +6,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from .style import check_shape, colored, panels
+from .style import check_shape, colored, log_x, panels, share_ylim
 
-__all__ = ["plot_accuracy", "plot_drift", "plot_loss", "plot_percentiles", "plot_settings"]
+__all__ = [
+    "plot_accuracy",
+    "plot_band",
+    "plot_drift",
+    "plot_loss",
+    "plot_medians",
+    "plot_percentiles",
+    "plot_settings",
+]
 
 
 def plot_loss(ax: Axes, losses: Mapping[str, ArrayLike], window: int = 50) -> Axes:
@@ -84,15 +92,49 @@ def plot_percentiles(
     margin = 0.05 * (high - low)
     for row, (color, name, values) in zip(axes, colored(drawn), strict=True):
         for ax, unit, (p15, p50, p85) in zip(row, units, values.T, strict=True):
-            ax.fill_between(steps, p15, p85, color=color, alpha=0.3, linewidth=0)
-            ax.plot(steps, p50, color=color)
-            ax.set(xlim=(0, np.max(steps)), ylim=(low - margin, high + margin), title=f"unit {unit}")
+            plot_band(ax, steps, np.stack([p15, p50, p85], axis=1), color)
+            ax.set(ylim=(low - margin, high + margin), title=f"unit {unit}")
             ax.tick_params(labelbottom=False, labelleft=ax is row[0])
             ax.locator_params(axis="x", nbins=2)  # the panels are narrow
         row[0].set(title=f"{name}, unit {units[0]}", ylabel="input of the sigmoid")
     for ax in axes[-1]:
         ax.set_xlabel("step")
         ax.tick_params(labelbottom=True)
+    return axes
+
+
+def plot_band(ax: Axes, steps: ArrayLike, percentiles: ArrayLike, color: str) -> Axes:
+    """Draw one unit's input over the steps: the median, and a band between the outer percentiles.
+
+    Parameters
+    ----------
+    steps : (T,)
+    percentiles : (T, 3)
+        The 15th, 50th and 85th.
+    """
+    low, median, high = check_shape(percentiles, (*np.shape(steps), 3), "percentiles").T
+    ax.fill_between(steps, low, high, color=color, alpha=0.3, linewidth=0)
+    ax.plot(steps, median, color=color)
+    ax.set_xlim(0, np.max(steps))
+    return ax
+
+
+def plot_medians(axes: Sequence[Axes], steps: ArrayLike, medians: Mapping[str, ArrayLike]) -> Sequence[Axes]:
+    """Draw the median input of every unit over the steps, one thin line a unit, a panel for each network.
+
+    Parameters
+    ----------
+    axes : one Axes per network
+        All get the same limits.
+    steps : (T,)
+    medians : mapping of str to (T, units)
+    """
+    colors = {name: color for color, name, _ in colored(medians)}
+    for ax, name, values in panels(axes, medians):
+        values = check_shape(values, (*np.shape(steps), "units"), name)
+        ax.plot(steps, values, color=colors[name], alpha=0.35, linewidth=0.7)
+        ax.set(xlim=(0, np.max(steps)), title=f"{name}, all {values.shape[1]}")
+    share_ylim(axes)
     return axes
 
 
@@ -116,7 +158,8 @@ def plot_drift(ax: Axes, drift: Mapping[str, ArrayLike]) -> Axes:
         share = np.arange(1, len(distance) + 1) / len(distance)
         ax.step(distance, share, where="post", color=color, label=name)
     ax.set(xlabel="drift of the median, in widths of the band", ylabel="share of units")
-    ax.set(xscale="log", ylim=(0, 1.02))
+    log_x(ax, (0.03, 0.1, 0.3, 1, 3))
+    ax.set_ylim(0, 1.02)
     ax.legend(loc="upper left")
     return ax
 
@@ -124,7 +167,7 @@ def plot_drift(ax: Axes, drift: Mapping[str, ArrayLike]) -> Axes:
 def plot_settings(
     axes: Sequence[Axes], steps: ArrayLike, settings: Mapping[str, Mapping[str, ArrayLike]]
 ) -> Sequence[Axes]:
-    """Draw test accuracy against steps for several settings, side by side on the same axis.
+    """Draw test accuracy against steps for several settings, a panel each.
 
     Parameters
     ----------
@@ -137,9 +180,8 @@ def plot_settings(
         ax.set_title(title)
         ax.locator_params(axis="x", nbins=2)
         if ax is not axes[0]:
-            ax.set_ylabel("")
             ax.get_legend().remove()
-            ax.tick_params(labelleft=False)
+        ax.label_outer()
     return axes
 
 

@@ -8,7 +8,44 @@ from numpy.typing import ArrayLike
 
 from .style import BLACK, FIRST, WHITE, check_shape, colored, log_x, panels, share_ylim
 
-__all__ = ["plot_by_layer", "plot_distributions", "plot_heat_maps", "plot_over_setting"]
+__all__ = [
+    "error_axis",
+    "plot_by_layer",
+    "plot_distributions",
+    "plot_heat_maps",
+    "plot_over_setting",
+    "plot_paper",
+]
+
+
+def plot_paper(ax: Axes, curves: Mapping[str, ArrayLike]) -> Axes:
+    """Draw the paper's accuracies dashed, in the colors of ours, over the steps that its curves have.
+
+    Parameters
+    ----------
+    curves : mapping of str to (2, K)
+        Name -> steps and accuracies, in the order of ours.
+    """
+    drawn = {name: check_shape(curve, (2, "K"), name) for name, curve in curves.items()}
+    for color, name, (steps, accuracy) in colored(drawn):
+        ax.plot(steps, accuracy, color=color, linewidth=1.2, linestyle=(0, (3, 1.5)), label=f"paper, {name}")
+    ax.set_xlim(min(curve[0].min() for curve in drawn.values()), max(c[0].max() for c in drawn.values()))
+    ax.legend(loc="lower right")
+    return ax
+
+
+def error_axis(ax: Axes, ticks: Sequence[float]) -> Axes:
+    """Make the vertical axis that of error rates, logarithmic, with these ticks in per cent and no other.
+
+    Parameters
+    ----------
+    ticks : sequence of float
+        Error rates from 0 to 1, ascending; the axis reaches from the first to the last.
+    """
+    ax.set(yscale="log", ylim=(ticks[0], ticks[-1]), ylabel="test error")
+    ax.set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
+    ax.minorticks_off()
+    return ax
 
 
 def plot_heat_maps(

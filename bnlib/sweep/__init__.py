@@ -21,4 +21,5 @@ record is written.
 
 from .catalogue import *
 from .engine import *
+from .paper import *
 from .records import *

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from bnlib.figures.experiments import plot_accuracy, plot_drift, plot_loss, plot_percentiles, plot_settings
+from bnlib.figures.experiments import (
+    plot_accuracy,
+    plot_band,
+    plot_drift,
+    plot_loss,
+    plot_medians,
+    plot_percentiles,
+    plot_settings,
+)
 
 STEPS = np.array([0, 100, 200, 300])
 
@@ -140,6 +148,39 @@ def test_two_percentiles_are_refused(table, rng):
     values = {"plain": rng.normal(size=(4, 2, 9)), "with BN": rng.normal(size=(4, 2, 9))}
     with pytest.raises(ValueError, match=r"plain: expected shape \(T, 3, units\)"):
         plot_percentiles(table, STEPS, values, units=[0, 1, 2])
+
+
+# --- one band, all medians ---
+
+
+def test_a_band_reaches_from_percentile_to_percentile_around_the_median(ax, rng):
+    values = percentiles(rng, 4, 3, 1)[:, :, 0]
+    plot_band(ax, STEPS, values, "C1")
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), values[:, 1])
+    corners = ax.collections[0].get_paths()[0].vertices
+    for step, (low, _, high) in zip(STEPS, values, strict=True):
+        drawn = corners[corners[:, 0] == step, 1]
+        np.testing.assert_allclose([drawn.min(), drawn.max()], [low, high])
+
+
+def test_a_band_of_two_percentiles_is_refused(ax, rng):
+    with pytest.raises(ValueError, match=r"percentiles: expected shape \(4, 3\)"):
+        plot_band(ax, STEPS, rng.normal(size=(4, 2)), "C0")
+
+
+def test_every_units_median_is_drawn_on_one_scale(table, rng):
+    medians = {"plain": rng.normal(size=(4, 9)), "with BN": 5 + rng.normal(size=(4, 9))}
+    plot_medians(table[:, 0], STEPS, medians)
+    top, bottom = table[:, 0]
+    drawn = np.stack([line.get_ydata() for line in bottom.lines], axis=1)
+    np.testing.assert_allclose(drawn, medians["with BN"])
+    assert top.get_ylim() == bottom.get_ylim()
+    assert bottom.get_title(loc="left") == "with BN, all 9"
+
+
+def test_medians_at_other_steps_are_refused(table, rng):
+    with pytest.raises(ValueError, match=r"plain: expected shape \(4, units\)"):
+        plot_medians(table[:1, 0], STEPS, {"plain": rng.normal(size=(3, 9))})
 
 
 # --- drift ---

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 
 from bnlib.figures.full_experiment import (
+    error_axis,
     plot_by_layer,
     plot_distributions,
     plot_heat_maps,
     plot_over_setting,
+    plot_paper,
 )
 
 
@@ -57,3 +59,27 @@ def test_layers_share_one_scale_and_step_0_is_left_out(axes):
     plot_by_layer(axes, [0, 10], results, "gradient norm")
     assert axes[0].get_ylim() == axes[1].get_ylim()
     np.testing.assert_array_equal(axes[0].get_lines()[1].get_xydata(), [[10, 4]])
+
+
+def test_the_papers_curves_are_dashed_in_our_colors_over_their_own_steps(axes):
+    curves = {"plain": [[3000, 9000], [0.7, 0.9]], "with BN": [[4000, 12_000], [0.95, 0.98]]}
+    for name in curves:
+        axes[0].plot([0, 50_000], [0, 1], label=name)
+    plot_paper(axes[0], curves)
+    ours, paper = axes[0].get_lines()[:2], axes[0].get_lines()[2:]
+    assert [line.get_color() for line in paper] == ["C0", "C1"]
+    assert all(line.is_dashed() for line in paper) and not any(line.is_dashed() for line in ours)
+    np.testing.assert_array_equal(paper[1].get_xydata(), [[4000, 0.95], [12_000, 0.98]])
+    assert axes[0].get_xlim() == (3000, 12_000)
+
+
+def test_a_curve_of_the_paper_without_steps_is_refused(axes):
+    with pytest.raises(ValueError, match=r"plain: expected shape \(2, K\)"):
+        plot_paper(axes[0], {"plain": [0.7, 0.9]})
+
+
+def test_an_axis_of_errors_is_logarithmic_and_has_only_its_ticks(axes):
+    error_axis(axes[0], [0.02, 0.1, 1])
+    assert axes[0].get_yscale() == "log" and axes[0].get_ylim() == (0.02, 1)
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["2 %", "10 %", "100 %"]
+    assert list(axes[0].get_yticks(minor=True)) == []
