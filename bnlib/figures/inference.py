@@ -149,7 +149,7 @@ def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, Arra
             named = label if layer == 1 else None  # once in the legend
             ax.plot(sizes, of_layer, color=color, lw=1, label=named)
             ax.plot(sizes, of_layer, "o", color=WHITE, ms=8)
-            ax.plot(sizes, of_layer, marker=f"${layer}$", ls="none", color=color, ms=6)
+            ax.plot(sizes, of_layer, marker=f"${layer}$", lw=0, color=color, ms=6)
     ax.legend()
     log_x(ax, sizes)
     ax.set(xlabel="m, images in a batch", ylabel="kept variance / true one")

@@ -257,6 +257,17 @@ def test_eager_training_is_fast(taken):
     assert taken()
 
 
+def test_a_subclass_with_statistics_of_its_own_is_obeyed(taken, x, dtype):
+    class Centered(BatchNorm):
+        def statistics(self, x):
+            mean, var = super().statistics(x)
+            return mean, torch.ones_like(var)
+
+    y = Centered(3, eps=1e-12, dtype=dtype)(x)
+    assert_close(y, x - x.mean([0, *range(2, x.dim())], keepdim=True), rtol=1e-5, atol=1e-5)
+    assert not taken()
+
+
 def traced(norm, x):
     return torch.jit.trace(norm, x, check_trace=False)(x)
 
