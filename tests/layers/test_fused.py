@@ -212,7 +212,7 @@ def test_inference_without_gradients_is_torchs_to_the_last_bit(twins, new_batch,
 
 
 @pytest.mark.parametrize("affine", [True, False])
-def test_what_a_compiler_gets_is_right_before_it_is_compiled(x, gamma, beta, agree, affine):
+def test_the_operations_that_are_to_be_fused_are_right_as_they_are(x, gamma, beta, agree, affine):
     weight, bias = (gamma, beta) if affine else (None, None)
     y, *statistics = fused._for_a_compiler(x, weight, bias, EPS)
     agree(y, nn.functional.batch_norm(x, None, None, weight, bias, training=True, eps=EPS))
