@@ -69,6 +69,16 @@ def test_gradients_come_in_the_dtype_of_what_they_are_taken_by(x, gamma, beta, h
         assert g.dtype is half and g.shape == v.shape
 
 
+def test_a_gradient_that_will_be_differentiated_is_the_same_gradient(way, x, gamma, beta, dy, agree):
+    # gradgradcheck compares it with itself alone
+    inputs = [v.requires_grad_() for v in (x, gamma, beta)]
+    y, _ = fused.training_batch_norm(*inputs, EPS)
+    once = torch.autograd.grad(y, inputs, dy, retain_graph=True)
+    again = torch.autograd.grad(y, inputs, dy, create_graph=True)
+    for a, b in zip(once, again, strict=True):
+        agree(a, b, times=10)
+
+
 @double
 @pytest.mark.parametrize("shape", [(5, 3)], ids=str, indirect=True)
 def test_the_third_derivative_is_that_of_the_plain_operations(way, x, dy):
