@@ -180,9 +180,11 @@ class BatchNorm(BatchNormBase, _BatchNorm):
     empty batch has no statistics: it is counted, and moves nothing.
 
     Its derivatives are right to every order. In eager training it goes through
-    `bnlib.layers.fused`, about as fast as torch.nn and with no more kept for the
-    backward pass; compilers, tracers and torch.func get elementary operations.
-    Inference without gradients is torch's own kernel.
+    `bnlib.layers.fused`, with no more kept for the backward pass than torch.nn
+    keeps, and about as fast for large contiguous input in float32; slower for
+    small input, channels-last images and half precision. Compilers, tracers and
+    torch.func get elementary operations. Inference without gradients is torch's
+    own kernel, and no more exact than that where a mean is far from zero.
 
     By type it is one of torch.nn's, so that what looks for those with
     ``isinstance`` sees it, as ``torch.optim.swa_utils.update_bn`` and

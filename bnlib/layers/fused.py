@@ -8,6 +8,7 @@ input the time goes into memory, most of all into fresh memory.
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from bnlib.reference.statistics import Statistics
 
@@ -41,6 +42,7 @@ def serves(x: Tensor) -> bool:
     """
     return torch.compiler.is_compiling() or (
         not torch.jit.is_tracing()
+        and get_proxy_mode() is None
         # neither has a public name
         and not torch._C._are_functorch_transforms_active()
         and forward_ad._current_level < 0
@@ -92,8 +94,10 @@ class _TrainingBatchNorm(torch.autograd.Function):
         X, gamma, beta = x, weight, bias
         if x.dtype not in FULL:
             X, gamma, beta = map(_at_least_float32, (x, weight, bias))
-        y, mean, var, invstd = _way(X)(X, gamma, beta, eps)
-        if not (mean * invstd).abs().max().item() <= FAR:  # or NaN
+        way = _way(X)
+        y, mean, var, invstd = way(X, gamma, beta, eps)
+        # The other ways are for CPUs alone, where a value needs no waiting for.
+        if way is not _centered and not _is_near(mean, invstd):
             y, mean, var, invstd = _centered(X, gamma, beta, eps)
         statistics += mean, var
         ctx.save_for_backward(x, weight, mean, invstd)
@@ -150,6 +154,11 @@ def _way(X: Tensor):
     return _by_blocks if in_rows and m <= ROWS * BLOCKS else _centered
 
 
+def _is_near(mean: Tensor, invstd: Tensor) -> bool:
+    """Whether no channel's mean is far from zero, nor NaN."""
+    return (mean * invstd).abs().max().item() <= FAR
+
+
 def _by_kernel(X, gamma, beta, eps):
     mean, var = X.new_zeros(2, X.shape[1])  # (C,), (C,)
     # with a momentum of 1 the kernel writes the batch's into the running ones
@@ -165,10 +174,11 @@ def _by_blocks(X, gamma, beta, eps):
     blocks = X.movedim(1, -1).flatten(0, -2).split(ROWS)  # (ROWS, C) each
     each = [torch.batch_norm_update_stats(b, None, None, 0.0) for b in blocks]
     means, within = map(torch.stack, zip(*each, strict=True))  # (blocks, C)
-    share = X.new_tensor([len(b) for b in blocks])
-    share /= share.sum()
-    mean = share @ means  # (C,)
-    var = share @ (within + (means - mean).square())  # (C,)
+    count = X.new_tensor([[len(b)] for b in blocks])  # (blocks, 1)
+    share = count / count.sum()
+    # no matrix product: autocast would take it in half precision
+    mean = (share * means).sum(0)  # (C,)
+    var = (share * (within + (means - mean).square())).sum(0)  # (C,)
     y, *_ = torch.native_batch_norm(X, gamma, beta, mean, var, False, 0.0, eps)
     return y, mean, var, (var + eps).rsqrt()
 

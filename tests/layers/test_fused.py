@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.testing import assert_close
 
 from bnlib.layers import BatchNorm, BatchNorm1d, BatchNormBase, batch_statistics, fused, normalize
@@ -50,6 +51,25 @@ def test_every_way_trains_as_the_plain_one(way, train_alike, new_batch, unlike_n
 def test_both_derivatives_are_those_of_central_differences(way, x, gamma, beta, check):
     inputs = [v.requires_grad_() for v in (x, gamma, beta)]
     assert check(lambda *v: fused.training_batch_norm(*v, EPS)[0], inputs)
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", [torch.float32, "half"], ids=str)
+@pytest.mark.parametrize("shape", [(60, 3), (1025, 3), (3, 3, 40, 40), (2**17 + 1, 3)], ids=str)
+def test_autocast_changes_nothing_of_it(generator, shape, kind, half):
+    x = 2 + torch.randn(shape, generator=generator)
+    if len(shape) == 4:
+        x = x.to(memory_format=torch.channels_last)
+    x = x.to(half if kind == "half" else kind)
+    results = []
+    for enabled in (False, True):
+        z, norm = x.clone().requires_grad_(), BatchNorm(3)
+        with torch.autocast("cpu", dtype=half, enabled=enabled):
+            y = norm(z)
+        y.backward(x)
+        results.append((y, z.grad, norm.running_var))
+    for plain, cast in zip(*results, strict=True):
+        assert torch.equal(plain, cast)
 
 
 @double
@@ -288,6 +308,7 @@ def forward_mode(norm, x):
 
 
 STEPS_ASIDE = {
+    "make_fx": lambda norm, x: make_fx(norm)(x)(x),
     "traced": traced,
     "forward mode": forward_mode,
     "vmap": lambda norm, x: torch.vmap(norm)(x[None])[0],
