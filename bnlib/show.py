@@ -3,12 +3,12 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from IPython.display import Markdown
 
-__all__ = ["show_agreement", "show_agreements", "show_source", "show_table"]
+__all__ = ["show_agreement", "show_agreements", "show_rows", "show_source", "show_table"]
 
 
 def show_source(*objects: Callable) -> Markdown:
@@ -86,12 +86,12 @@ def show_agreements(pairs: Mapping[str, tuple], tolerance: float = 1e-12) -> Mar
     AssertionError
         As in `show_agreement`.
     """
-    rows = ["| | largest error | allowed |", "|:--|--:|--:|"]
+    rows = []
     for what, (ours, other, *own) in pairs.items():
         (allowed,) = own or [tolerance]
         worst = _difference(what, ours, other, allowed)
-        rows.append(f"| {what} | {f'{worst:.0e}' if worst else '0'} | {allowed:.0e} |")
-    return Markdown("\n".join(rows) + "\n")
+        rows.append((what, f"{worst:.0e}" if worst else "0", f"{allowed:.0e}"))
+    return show_rows(("", "largest error", "allowed"), *rows)
 
 
 def _difference(what: str, ours, other, tolerance: float) -> float:
@@ -122,9 +122,23 @@ def show_table(rows: Mapping[str, Mapping[str, object]]) -> Markdown:
         If two rows have different columns.
     """
     columns = list(next(iter(rows.values())))
-    lines = [f"| | {' | '.join(columns)} |", f"|:--{'|--:' * len(columns)}|"]
     for name, row in rows.items():
         if list(row) != columns:
             raise ValueError(f"{name}: expected the columns {columns} (got {list(row)})")
-        lines.append(f"| {name} | {' | '.join(map(str, row.values()))} |")
-    return Markdown("\n".join(lines) + "\n")
+    return show_rows(("", *columns), *((name, *row.values()) for name, row in rows.items()))
+
+
+def show_rows(head: Sequence, *rows: Sequence) -> Markdown:
+    """A table row by row, under its head; each entry is shown as it prints.
+
+    Raises
+    ------
+    ValueError
+        If a row is not as long as the head.
+    """
+    for row in rows:
+        if len(row) != len(head):
+            raise ValueError(f"expected {len(head)} entries in a row (got {tuple(row)})")
+    top, *body = ("| " + " | ".join(map(str, row)).lstrip() + " |" for row in (head, *rows))
+    rule = "|:--" + "|--:" * (len(head) - 1) + "|"
+    return Markdown("\n".join([top, rule, *body]) + "\n")

@@ -9,7 +9,7 @@ from IPython.display import Markdown
 
 from bnlib import reference, show
 from bnlib.layers import BatchNormBase, HandmadeBatchNorm, training_batch_norm
-from bnlib.show import show_agreement, show_agreements, show_source, show_table
+from bnlib.show import show_agreement, show_agreements, show_rows, show_source, show_table
 
 
 def code(*objects):
@@ -107,7 +107,7 @@ def test_nothing_agrees_with_nothing():
 
 
 def test_show_offers_four_functions():
-    assert show.__all__ == ["show_agreement", "show_agreements", "show_source", "show_table"]
+    assert show.__all__ == ["show_agreement", "show_agreements", "show_rows", "show_source", "show_table"]
 
 
 def test_a_table_says_how_far_each_pair_is_apart_and_what_is_allowed():
@@ -131,3 +131,15 @@ def test_a_table_has_a_line_for_each_row():
 def test_the_rows_of_a_table_have_the_same_columns():
     with pytest.raises(ValueError, match=r"two: expected the columns \['a'\] \(got \['b'\]\)"):
         show_table({"one": {"a": 1}, "two": {"b": 2}})
+
+
+def test_a_table_is_shown_row_by_row_under_its_head():
+    table = show_rows(("step", "plain"), (1, 0.5), ("two", "x"))
+    assert isinstance(table, Markdown)
+    assert table.data == "| step | plain |\n|:--|--:|\n| 1 | 0.5 |\n| two | x |\n"
+
+
+@pytest.mark.parametrize("row", [(1,), (1, 2, 3)])
+def test_a_row_that_is_not_as_long_as_the_head_is_refused(row):
+    with pytest.raises(ValueError, match="expected 2 entries in a row"):
+        show_rows(("a", "b"), row)
