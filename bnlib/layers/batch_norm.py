@@ -184,7 +184,9 @@ class BatchNorm(BatchNormBase, _BatchNorm):
     keeps, and about as fast for large contiguous input in float32; slower for
     small input, channels-last images and half precision. Compilers, tracers and
     torch.func get elementary operations. Inference without gradients is torch's
-    own kernel, and no more exact than that where a mean is far from zero.
+    own kernel. Where a running mean is many standard deviations from zero, that
+    loses digits, and on a CPU the plain operations do it, as with gradients.
+    Outside of compilers and tracers the output lies in memory as torch.nn's.
 
     By type it is one of torch.nn's, so that what looks for those with
     ``isinstance`` sees it, as ``torch.optim.swa_utils.update_bn`` and
@@ -215,9 +217,9 @@ class BatchNorm(BatchNormBase, _BatchNorm):
             )
             self.take(batch, x)
             return y
-        if torch.is_grad_enabled():
-            return super().forward(x)
         kept = self.running_mean, self.running_var
+        if torch.is_grad_enabled() or fused.is_far(*kept, self.eps):
+            return super().forward(fused.laid_out(x))
         return fused.inference_batch_norm(
             x, self.weight, self.bias, *kept, self.eps
         )

@@ -33,6 +33,8 @@ BLOCKS = 2**7
 # channel's mean is more standard deviations than this away from zero.
 FAR = 16.0
 
+LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 
 def serves(x: Tensor) -> bool:
     """Whether x can be treated here; else the plain operations have to do it.
@@ -50,6 +52,22 @@ def serves(x: Tensor) -> bool:
         and not x.is_meta
         and x.numel() > 0
     )
+
+
+def laid_out(x: Tensor) -> Tensor:
+    """X as torch.nn's output lies: channels last if it is, else contiguous."""
+    last = x.dim() in LAST and x.is_contiguous(memory_format=LAST[x.dim()])
+    return x if last else x.contiguous()
+
+
+def is_far(mean: Tensor, var: Tensor, eps: float) -> bool:
+    """Whether x scale + shift would lose digits, of statistics (C,).
+
+    An accelerator is not asked, since its answer would have to be waited for.
+    """
+    if torch.compiler.is_compiling():
+        return True  # a compiler cannot ask, and fuses the plain operations
+    return mean.is_cpu and not _is_near(mean, (var + eps).rsqrt())
 
 
 def inference_batch_norm(
@@ -91,9 +109,9 @@ def training_batch_norm(
 class _TrainingBatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, eps, statistics):
-        X, gamma, beta = x, weight, bias
+        X, gamma, beta = laid_out(x), weight, bias
         if x.dtype not in FULL:
-            X, gamma, beta = map(_at_least_float32, (x, weight, bias))
+            X, gamma, beta = map(_at_least_float32, (X, weight, bias))
         way = _way(X)
         y, mean, var, invstd = way(X, gamma, beta, eps)
         # The other ways are for CPUs alone, where a value needs no waiting for.
@@ -107,6 +125,7 @@ class _TrainingBatchNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dy):
         x, weight, mean, invstd = ctx.saved_tensors
+        x = laid_out(x)
         if torch.is_grad_enabled():  # the gradients will be differentiated
             gradients = _plain_gradients(dy, x, weight, ctx.eps)
         elif _kernel_is_exact(x, ROWS_BACKWARD):
@@ -146,12 +165,14 @@ def _kernel_is_exact(x: Tensor, rows: int) -> bool:
 
 
 def _way(X: Tensor):
-    """Which of the ways to take: (X, gamma, beta, eps) -> y, mean, var, 1/std."""
+    """Which of the ways to take: (X, gamma, beta, eps) -> y, mean, var, 1/std.
+
+    X is `laid_out`.
+    """
     if _kernel_is_exact(X, ROWS):
         return _by_kernel
-    m = X.numel() // X.shape[1]
-    in_rows = X.is_cpu and X.movedim(1, -1).is_contiguous()
-    return _by_blocks if in_rows and m <= ROWS * BLOCKS else _centered
+    few = X.numel() // X.shape[1] <= ROWS * BLOCKS
+    return _by_blocks if X.is_cpu and few else _centered
 
 
 def _is_near(mean: Tensor, invstd: Tensor) -> bool:
@@ -203,7 +224,7 @@ def _centered(X, gamma, beta, eps):
 
 
 def _gradients_in_place(dy, x, weight, mean, invstd):
-    """`batch_norm_backward`, statistics known, with two large allocations."""
+    """`batch_norm_backward`, statistics known; in float32 two large arrays."""
     X, g = at_least_float32(x), at_least_float32(dy)
     axes = (0, *range(2, X.dim()))
     m = x.numel() // x.shape[1]

@@ -24,7 +24,7 @@ class GuardedBatchNorm(BatchNormBase):
     Raises
     ------
     ValueError
-        On forward, in training: if the batch's mean or variance is not finite;
+        On forward, in training: if a mean or variance to be kept is not finite;
         and as in `BatchNorm`. The running statistics are then left as they were.
     RuntimeError
         On forward, in training, in ``torch.jit.trace`` and ``torch.export``: what
@@ -70,9 +70,10 @@ class GuardedBatchNorm(BatchNormBase):
 class SkippingBatchNorm(GuardedBatchNorm):
     """A `GuardedBatchNorm` that raises nothing: a bad batch does not count.
 
-    It is still normalized by its own statistics, so its bad channels come out
-    NaN, and so do the gradients: the optimizer must skip that step too, as
-    torch.amp.GradScaler does.
+    It is still normalized by its own statistics. A channel with a NaN or an
+    infinity comes out NaN, and so do its gradients: the optimizer must skip that
+    step too, as torch.amp.GradScaler does. A channel whose variance overflows
+    comes out as its bias.
 
     Notes
     -----

@@ -8,6 +8,7 @@ import copy
 import io
 import warnings
 from functools import partial
+from itertools import permutations
 
 import pytest
 import torch
@@ -273,6 +274,33 @@ def test_a_huge_mean_costs_no_more_than_in_torch(pair, center):
     assert_close(ours.running_var, theirs.running_var, rtol=center * 1e-9, atol=0)
 
 
+@pytest.mark.parametrize("shape", [(6, 3), (2000, 3), (4, 3, 5), (2, 3, 4, 5), (2, 3, 4, 2, 5)], ids=str)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
+@modes
+@dtypes
+def test_a_value_that_is_not_finite_spoils_what_it_spoils_in_torch_and_no_other_channel(
+    twins, shape, value, last, mode, dtype
+):
+    x = normal(*shape, dtype=dtype)
+    x = x.movedim(1, -1).contiguous().movedim(-1, 1) if last else x
+    bad, dy = x.clone(), normal(*shape, seed=1, dtype=dtype)
+    bad[(0, 1, *(0,) * (len(shape) - 2))] = value
+
+    def step(norm, x):
+        z = x.clone().requires_grad_()
+        y = norm(z)
+        y.backward(dy)
+        by_channel = (y.detach().movedim(1, 0), z.grad.movedim(1, 0))
+        return *by_channel, *(p.grad for p in norm.parameters()), norm.running_mean, norm.running_var
+
+    ours, theirs = twins(len(shape), 3, mode=mode, dtype=dtype)
+    clean = step(copy.deepcopy(ours), x)
+    for own, torchs, good in zip(step(ours, bad), step(theirs, bad), clean, strict=True):
+        assert torch.equal(own.isfinite(), torchs.isfinite())
+        agree(own[::2], good[::2], dtype, scale=10)
+
+
 @dtypes
 def test_a_channel_of_one_repeated_value_comes_out_as_its_bias(twins, dtype):
     ours, theirs = twins(2, 3, dtype=dtype)
@@ -369,17 +397,23 @@ def test_a_deep_copy_goes_on_as_the_original_would(twins, same_state, mode):
     same_state(twin, ours)
 
 
-@pytest.mark.parametrize(
-    ("shape", "layout"),
-    [((2, 3, 4, 5), torch.channels_last), ((2, 3, 4, 2, 3), torch.channels_last_3d)],
-    ids=["2d", "3d"],
-)
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5), (2, 3, 4, 5), (2, 3, 4, 2, 5)], ids=str)
 @modes
-def test_channels_last_goes_in_and_comes_out(twins, shape, layout, mode):
-    ours, theirs = twins(len(shape), 3, mode=mode, dtype=torch.float64)
-    x = normal(*shape).to(memory_format=layout)
-    same_step(ours, theirs, x)
-    assert ours(x).is_contiguous(memory_format=layout)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_whatever_the_order_of_its_axes_in_memory_the_output_lies_as_torchs(twins, shape, mode, dtype):
+    # y.view(...) works where it does after torch.nn; channels last, of images alone, stays so
+    ours, theirs = twins(len(shape), 3, mode=mode, dtype=dtype)
+    x = normal(*shape, dtype=dtype)
+    for order in permutations(range(len(shape))):
+        permuted = x.permute(order).contiguous().permute(*(order.index(axis) for axis in range(len(shape))))
+        same_step(ours, theirs, permuted)
+        z = permuted.requires_grad_()
+        y, torchs = ours(z), theirs(z)
+        assert y.stride() == torchs.stride()
+        strides = [torch.autograd.grad(v, z, torch.ones_like(v))[0].stride() for v in (y, torchs)]
+        assert strides[0] == strides[1]
+        with torch.no_grad():
+            assert ours(z).stride() == theirs(z).stride()
 
 
 def test_values_that_do_not_lie_one_after_another_are_no_hindrance(twins):

@@ -75,13 +75,15 @@ def test_finite_batches_are_treated_as_by_torch(new_batch, twins, train_alike, g
         train_alike(ours.train(mode), theirs.train(mode), new_batch())
 
 
-def test_finite_values_whose_variance_overflows_are_refused():
+def test_finite_values_whose_variance_overflows_are_refused_or_skipped(unlike_new):
     x = torch.tensor([[1e30, 1.0], [-1e30, 2.0]])
     theirs, ours = nn.BatchNorm1d(2), GuardedBatchNorm(2)
     theirs(x)
     assert theirs.running_var.isinf().tolist() == [True, False]
     with pytest.raises(ValueError, match=r"channels \[0\]"):
         ours(x)
+    skipping = unlike_new(SkippingBatchNorm(2))
+    assert (skipping(x)[:, 0] == skipping.bias[0]).all()
 
 
 def test_a_variance_too_large_for_a_half_buffer_is_refused(same_state):
