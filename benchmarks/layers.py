@@ -98,6 +98,12 @@ QUICK = Sizes(
     batch_size=10,
 )
 
+# What else an input may be, beside contiguous and in float32; the layers stay in float32.
+CHANGES = {
+    "channels last": partial(Tensor.to, memory_format=torch.channels_last),
+    "bfloat16": Tensor.bfloat16,
+}
+
 NORMS = {"torch.nn": {2: nn.BatchNorm1d, 4: nn.BatchNorm2d}, "ours": {2: BatchNorm1d, 4: BatchNorm2d}}
 
 
@@ -164,9 +170,11 @@ def compiled(module: nn.Module) -> nn.Module:
     return torch.compile(module, backend=BACKEND, dynamic=False, isolate_recompiles=True)
 
 
-def forward_backward(module: nn.Module, shape: tuple[int, ...]) -> Call:
+def forward_backward(
+    module: nn.Module, shape: tuple[int, ...], change: Callable[[Tensor], Tensor] = Tensor.clone
+) -> Call:
     """Output and all gradients; none is added to an older one, which would be a pass of its own."""
-    x, dy = drawn(shape).clone().requires_grad_(), drawn(shape, seed=1)
+    x, dy = change(drawn(shape)).requires_grad_(), change(drawn(shape, seed=1))
     inputs = (x, *module.parameters())
     return lambda: torch.autograd.grad(module(x), inputs, dy)
 
@@ -239,6 +247,13 @@ def cases(sizes: Sizes) -> Iterator[Case]:
         yield Case("NumPy, one thread", shape, alone, goal=3.0, threads=1)
         yield Case("passes", shape, passes(shape), inference=True)
 
+    changed = {"channels last": sizes.convolution, "bfloat16": (sizes.dense[-1], sizes.convolution[0])}
+    for what, shapes in changed.items():
+        for shape in shapes:
+            calls = {
+                name: forward_backward(norm, shape, CHANGES[what]) for name, norm in norms(shape).items()
+            }
+            yield Case(f"training, {what}", shape, calls)
     for what, shapes in sizes.growth.items():
         for shape in shapes:
             calls = {name: forward_backward(layer, shape) for name, layer in norms(shape).items()}
@@ -321,8 +336,8 @@ def print_table(record: dict[str, Any]) -> None:
     """What has a goal, against its goal; then what the book's chapter begins with."""
     print(f"Time over torch.nn's; median and range of {record['runs']} runs\n")
     for row in record["rows"]:
-        if row["goal"] or row["group"] == "training, compiled":
-            line = f"{row['group']:<20}{row['shape']!s:<19}{summary(row):<24}"
+        if row["goal"] or row["group"].startswith("training, "):
+            line = f"{row['group']:<24}{row['shape']!s:<19}{summary(row):<24}"
             print(line, f"goal {row['goal']:g}" if row["goal"] else "")
     print("\nTime over that of the same without a norm\n")
     for row in record["rows"]:

@@ -58,6 +58,7 @@ def test_a_call_finds_its_threads_and_whether_autograd_is_off():
 def test_every_row_runs_and_is_stored_run_by_run(record):
     assert {row["group"] for row in record["rows"]} == {
         *("training", "training, compiled", "inference", "NumPy, one thread", "passes", "bandwidth"),
+        *("training, channels last", "training, bfloat16"),
         *("growth with N", "growth with C", "growth with size"),
         *("folding, 1 × 1", "folding, 3 × 3", "step of the small CNN"),
     }
@@ -79,10 +80,28 @@ def test_the_calls_of_a_training_row_compute_the_same():
         patch.setattr(layers, "BACKEND", "aot_eager")
         for case in layers.cases(layers.QUICK):
             if case.group.startswith(("training", "NumPy", "growth")):
+                close = {"atol": 1e-5, "rtol": 1e-4}
+                if case.group == "training, bfloat16":
+                    close = {"atol": 2e-2, "rtol": 2e-2}
                 first, *others = [call() for call in case.calls.values()]
                 for other in others:
                     for a, b in zip(first, other, strict=True):
-                        torch.testing.assert_close(torch.as_tensor(b), a, atol=1e-5, rtol=1e-4)
+                        torch.testing.assert_close(torch.as_tensor(b), a, **close)
+
+
+def test_a_changed_input_is_what_its_row_says(monkeypatch):
+    monkeypatch.setattr(layers, "BACKEND", "aot_eager")
+    found = {case.group: case.calls for case in layers.cases(layers.QUICK)}
+    for call in found["training, channels last"].values():
+        assert call()[0].is_contiguous(memory_format=torch.channels_last)
+    for call in found["training, bfloat16"].values():
+        assert [v.dtype for v in call()] == [torch.bfloat16, torch.float32, torch.float32]
+
+
+def test_a_changed_input_shares_no_memory_with_the_drawn_one():
+    for change in (torch.Tensor.clone, *layers.CHANGES.values()):
+        drawn = layers.drawn((2, 3, 4, 4))
+        assert change(drawn).data_ptr() != drawn.data_ptr()
 
 
 def test_the_table_has_every_row_with_a_goal(record, capsys):
