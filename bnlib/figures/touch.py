@@ -238,7 +238,7 @@ def circle(angle: int = 20, g: Sequence[float] = (1.5, -0.5, 1.0)) -> Touch:
         "The three entries of g and of dx",
         (0.4, 3.6),
         (-2.1, 2.1),
-        _moving(first, "g_bars", "area first") + _moving(first, "dx_bars", "area second"),
+        _moving(first, "g_bars", "area muted") + _moving(first, "dx_bars", "area second"),
         title="the same, example by example",
         xlabel="example",
         xticks=(1, 2, 3),
@@ -253,6 +253,7 @@ def circle(angle: int = 20, g: Sequence[float] = (1.5, -0.5, 1.0)) -> Touch:
     key = _key(
         {
             "ink knob": "x̂ (drag it)",
+            "muted area": "g",
             "first": "g without its mean (drag its tip)",
             "third": "along x̂: removed",
             "second": "dx: what is left",

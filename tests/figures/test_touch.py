@@ -196,6 +196,15 @@ def test_the_arrows_on_the_circle_are_a_right_triangle_at_x_hat():
     assert abs(dx @ point) < 5e-3 and abs(point @ point - 3) < 2e-3
 
 
+def test_a_color_on_the_circle_means_one_thing():
+    # g with its mean, in the bars, once had the color of g without it, in the plane.
+    html = touch.circle()._repr_html_()
+    classes = re.findall(r'class="([^"]*)" data-part="(\w+)"', html)
+    color = {part: names.split()[-1] for names, part in classes if names != "hold"}
+    assert color["dx"] == color["dx_bars"]
+    assert len({color[part] for part in ("x_hat", "g", "g_bars", "along", "dx")}) == 5
+
+
 @pytest.mark.parametrize("name", MAKE)
 def test_a_figure_is_the_same_every_time_small_and_in_one_piece(name):
     html, again = (MAKE[name](GRID[name][0])._repr_html_() for _ in range(2))
