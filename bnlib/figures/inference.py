@@ -1,6 +1,7 @@
 """The figures of the chapter on inference."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -131,7 +132,8 @@ def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, Arra
     sizes : sequence of int
         m, each at least 2.
     ratios : mapping of str to (len(sizes), layers)
-        Label -> the kept variance over the true one; at most two. Each layer's line is marked by its number.
+        Label -> the kept variance over the true one; at most two. Layers are marked by their numbers, above
+        the dots of the first and below those of the second; where dots of one kind meet, they share a place.
 
     Raises
     ------
@@ -144,13 +146,40 @@ def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, Arra
     ax.axhline(1, color=GRAY, lw=1)
     fine = np.geomspace(sizes[0], sizes[-1], 100)
     ax.plot(fine, fine / (fine - 1), "--", color=GRAY, lw=1.2, label="m/(m−1)")
-    for (label, values), color in zip(ratios.items(), (SECOND, FIRST)[: len(ratios)], strict=True):
-        for layer, of_layer in enumerate(check_shape(values, (len(sizes), "layers"), label).T, start=1):
-            named = label if layer == 1 else None  # once in the legend
-            ax.plot(sizes, of_layer, color=color, lw=1, label=named)
-            ax.plot(sizes, of_layer, "o", color=WHITE, ms=8)
-            ax.plot(sizes, of_layer, marker=f"${layer}$", lw=0, color=color, ms=6)
+    shown = {label: check_shape(v, (len(sizes), "layers"), label) for label, v in ratios.items()}
+    apart = 0.06 * np.ptp([1, *(value for values in shown.values() for value in values.flat)])
+    for (label, values), color, above in zip(
+        shown.items(), (SECOND, FIRST)[: len(shown)], (True, False)[: len(shown)], strict=True
+    ):
+        for layer, of_layer in enumerate(values.T):
+            named = label if layer == 0 else None  # once in the legend
+            ax.plot(sizes, of_layer, "o-", color=color, lw=1, ms=3, label=named)
+        for m, of_size in zip(sizes, values, strict=True):
+            for layers in _close(of_size, apart):
+                at = of_size[layers].max() if above else of_size[layers].min()
+                ax.annotate(
+                    ",".join(str(layer + 1) for layer in sorted(layers)),
+                    (m, at),
+                    (0, 3 if above else -3),
+                    textcoords="offset points",
+                    ha="center",
+                    va="bottom" if above else "top",
+                    color=color,
+                    fontsize=9,
+                )
     ax.legend()
+    ax.margins(y=0.12)  # for the digits
     log_x(ax, sizes)
     ax.set(xlabel="m, images in a batch", ylabel="kept variance / true one")
     return ax
+
+
+def _close(values: np.ndarray, apart: float) -> list[list[int]]:
+    """The indices of values in groups, whose neighbors in order are no further apart than that."""
+    order = [int(i) for i in np.argsort(values)]
+    groups = [[order[0]]]
+    for i, j in pairwise(order):
+        if values[j] - values[i] > apart:
+            groups.append([])
+        groups[-1].append(j)
+    return groups
