@@ -132,8 +132,8 @@ def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, Arra
     sizes : sequence of int
         m, each at least 2.
     ratios : mapping of str to (len(sizes), layers)
-        Label -> the kept variance over the true one; at most two. Layers are marked by their numbers, above
-        the dots of the first and below those of the second; where dots of one kind meet, they share a place.
+        Label -> the kept variance over the true one; at most two. At its left end each line has the number of
+        its layer, the first label's nearer to the lines; numbers that would touch share a place.
 
     Raises
     ------
@@ -147,29 +147,27 @@ def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, Arra
     fine = np.geomspace(sizes[0], sizes[-1], 100)
     ax.plot(fine, fine / (fine - 1), "--", color=GRAY, lw=1.2, label="m/(m−1)")
     shown = {label: check_shape(v, (len(sizes), "layers"), label) for label, v in ratios.items()}
-    apart = 0.06 * np.ptp([1, *(value for values in shown.values() for value in values.flat)])
-    for (label, values), color, above in zip(
-        shown.items(), (SECOND, FIRST)[: len(shown)], (True, False)[: len(shown)], strict=True
+    apart = 0.05 * np.ptp([1, *(value for values in shown.values() for value in values.flat)])
+    for (label, values), color, left in zip(
+        shown.items(), (SECOND, FIRST)[: len(shown)], (-5, -17), strict=False
     ):
         for layer, of_layer in enumerate(values.T):
             named = label if layer == 0 else None  # once in the legend
             ax.plot(sizes, of_layer, "o-", color=color, lw=1, ms=3, label=named)
-        for m, of_size in zip(sizes, values, strict=True):
-            for layers in _close(of_size, apart):
-                at = of_size[layers].max() if above else of_size[layers].min()
-                ax.annotate(
-                    ",".join(str(layer + 1) for layer in sorted(layers)),
-                    (m, at),
-                    (0, 3 if above else -3),
-                    textcoords="offset points",
-                    ha="center",
-                    va="bottom" if above else "top",
-                    color=color,
-                    fontsize=9,
-                )
+        for layers in _close(values[0], apart):
+            ax.annotate(
+                ",".join(str(layer + 1) for layer in sorted(layers)),
+                (sizes[0], values[0][layers].mean()),
+                (left, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                color=color,
+                fontsize=9,
+            )
     ax.legend()
-    ax.margins(y=0.12)  # for the digits
     log_x(ax, sizes)
+    ax.margins(x=0.13)  # for the numbers
     ax.set(xlabel="m, images in a batch", ylabel="kept variance / true one")
     return ax
 
