@@ -1,6 +1,7 @@
 """The figures of the chapter on inference."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -131,7 +132,8 @@ def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, Arra
     sizes : sequence of int
         m, each at least 2.
     ratios : mapping of str to (len(sizes), layers)
-        Label -> the kept variance over the true one; at most two. Each layer's line is marked by its number.
+        Label -> the kept variance over the true one; at most two. At its left end each line has the number of
+        its layer, the first label's nearer to the lines; numbers that would touch share a place.
 
     Raises
     ------
@@ -144,13 +146,38 @@ def plot_kept_variance(ax: Axes, sizes: Sequence[int], ratios: Mapping[str, Arra
     ax.axhline(1, color=GRAY, lw=1)
     fine = np.geomspace(sizes[0], sizes[-1], 100)
     ax.plot(fine, fine / (fine - 1), "--", color=GRAY, lw=1.2, label="m/(m−1)")
-    for (label, values), color in zip(ratios.items(), (SECOND, FIRST)[: len(ratios)], strict=True):
-        for layer, of_layer in enumerate(check_shape(values, (len(sizes), "layers"), label).T, start=1):
-            named = label if layer == 1 else None  # once in the legend
-            ax.plot(sizes, of_layer, color=color, lw=1, label=named)
-            ax.plot(sizes, of_layer, "o", color=WHITE, ms=8)
-            ax.plot(sizes, of_layer, marker=f"${layer}$", lw=0, color=color, ms=6)
+    shown = {label: check_shape(v, (len(sizes), "layers"), label) for label, v in ratios.items()}
+    apart = 0.05 * np.ptp([1, *(value for values in shown.values() for value in values.flat)])
+    for (label, values), color, left in zip(
+        shown.items(), (SECOND, FIRST)[: len(shown)], (-5, -17), strict=False
+    ):
+        for layer, of_layer in enumerate(values.T):
+            named = label if layer == 0 else None  # once in the legend
+            ax.plot(sizes, of_layer, "o-", color=color, lw=1, ms=3, label=named)
+        for layers in _close(values[0], apart):
+            ax.annotate(
+                ",".join(str(layer + 1) for layer in sorted(layers)),
+                (sizes[0], values[0][layers].mean()),
+                (left, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                color=color,
+                fontsize=9,
+            )
     ax.legend()
     log_x(ax, sizes)
+    ax.margins(x=0.13)  # for the numbers
     ax.set(xlabel="m, images in a batch", ylabel="kept variance / true one")
     return ax
+
+
+def _close(values: np.ndarray, apart: float) -> list[list[int]]:
+    """The indices of values in groups, whose neighbors in order are no further apart than that."""
+    order = [int(i) for i in np.argsort(values)]
+    groups = [[order[0]]]
+    for i, j in pairwise(order):
+        if values[j] - values[i] > apart:
+            groups.append([])
+        groups[-1].append(j)
+    return groups

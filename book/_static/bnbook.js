@@ -27,9 +27,10 @@
 
   // A box that scrolls sideways must be reachable by keyboard; in a folded solution it has no width until it opens.
   const reach = () =>
-    each(".bd-article pre", (box) => {
+    each(".bd-article :is(pre, .pst-scrollable-table-container)", (box) => {
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     });
+  window.addEventListener("load", reach);
   document.addEventListener("click", () => setTimeout(reach, 100));
   window.addEventListener("resize", reach);
 

@@ -42,6 +42,12 @@ def test_the_chapters_follow_the_argument(toc):
     assert [part["caption"] for part in toc["parts"] if not part.get("numbered")] == ["Reference"]
 
 
+def test_the_download_button_has_a_file_to_serve(root):
+    # Without the copies the button of every page led to an empty name: a 404 that no check of the links sees.
+    config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
+    assert config["sphinx"]["config"].get("html_copy_source", True)
+
+
 def text_of(notebook):
     return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 

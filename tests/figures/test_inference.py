@@ -75,10 +75,17 @@ def test_the_correction_is_dashed_and_the_ways_are_named(ax):
     assert dashed.get_linestyle() == "--"
     np.testing.assert_allclose(dashed.get_ydata()[[0, -1]], [4 / 3, 10 / 9])
     np.testing.assert_array_equal(lines["pooled"].get_ydata(), [1.05, 1.0])
-    numbered = [line for line in ax.lines if line.get_marker() == "$2$"]
-    assert [list(line.get_ydata()) for line in numbered] == [[1.4, 1.1]]
+    found = [(text.get_text(), text.xy) for text in ax.texts]
+    assert found == [("1", (4, 1)), ("2", (4, 1.4)), ("1", (4, 1.05))]
     assert [label.get_text() for label in ax.get_legend().get_texts()] == ["m/(m−1)", "Algorithm 2", "pooled"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["4", "10"]
+
+
+def test_numbers_that_would_cover_one_another_share_a_place(ax):
+    ratios = {"Algorithm 2": [[1, 1.4, 1.41]], "pooled": [[1.001, 1, 0.999]]}
+    plot_kept_variance(ax, [4], ratios)
+    assert [text.get_text() for text in ax.texts] == ["1", "2,3", "1,2,3"]
+    np.testing.assert_allclose([text.xy for text in ax.texts], [(4, 1), (4, 1.405), (4, 1)])
 
 
 def test_a_variance_needs_two_images(ax):
