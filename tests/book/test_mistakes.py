@@ -1,5 +1,7 @@
 """The chapter on mistakes keeps its promises: exhibits with all their parts, each found by its symptom."""
 
+import ast
+import builtins
 import copy
 import re
 
@@ -29,9 +31,29 @@ REQUIRED = {
     "blind-check": "a gradient check that cannot fail",
     "ddp": "statistics of each process",
     "bias-decay": "bias and weight decay where they do nothing",
+    "sync-hang": "synchronized norms that wait for each other",
+    "leak": "contrastive learning that reads the batch",
+    "teacher": "a moving average of weights with stale buffers",
+    "target": "target networks in reinforcement learning",
+    "one-per-group": "group norm put in the place, one value a group",
+    "vmap": "running statistics under vmap",
+    "batch-mates": "samples of a generator that depend on their batch",
+    "flag": "track_running_stats turned on a built layer",
+    "adapter": "an adapter saved without statistics",
+    "folded-quantized": "folding before low-bit quantization",
+    "export-mode": "an export that forces training mode",
+    "keras-trainable": "trainable=False in Keras",
+    "update-ops": "forgotten UPDATE_OPS",
+    "data-parallel": "DataParallel, which keeps one device's statistics",
+    "mps": "wrong gradients on MPS",
+    "cudnn": "cuDNN above 65,535 rows",
+    "fix-gamma": "MXNet's fix_gamma",
 }
 PARTS = ["**Symptom.**", "**Why.**", "**Fix.**", "**Check.**"]
 EXHIBIT = re.compile(r"^\(mistake-([\w-]+)\)=\n### (.+)$", flags=re.MULTILINE)
+ROOM = re.compile(r"^## (.+)$", flags=re.MULTILINE)
+THREAD = re.compile(r"\]\(https://github\.com/[\w.-]+/[\w.-]+/(issues|pull)/\d+\)")
+TOLD = "*Told, not run here.*"
 INDEX = "## Find it by its symptom"
 ROW = re.compile(r"^\| (.+) \| \[(.+)\]\(#mistake-([\w-]+)\) \|$", flags=re.MULTILINE)
 
@@ -48,7 +70,7 @@ def exhibits(chapter):
         if cell.cell_type == "markdown":
             if start := EXHIBIT.search(cell.source):
                 current = found.setdefault(start[1], [])
-            elif re.search(r"^## ", cell.source, flags=re.MULTILINE):
+            elif ROOM.search(cell.source):
                 current = None
         if current is not None:
             current.append(cell)
@@ -83,23 +105,35 @@ def missing_exhibits(chapter):
     return sorted(REQUIRED.keys() - exhibits(chapter).keys())
 
 
+def prose(cells):
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
 def incomplete(chapter):
-    """Name the exhibits that lack a part, or have the parts in another order."""
+    """Name the exhibits that lack a part, or have the parts in another order, or too few or many cells."""
     named = {}
     for name, cells in exhibits(chapter).items():
-        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        text = prose(cells)
         places = [text.find(part) for part in PARTS]
         if -1 in places or places != sorted(places):
             named[name] = "parts"
-        if sum(cell.cell_type == "code" for cell in cells) < 3:
+        code = sum(cell.cell_type == "code" for cell in cells)
+        if (code > 0) if TOLD in text else (code < 2):
             named[name] = "cells"
     return named
+
+
+def without_a_thread(chapter):
+    """Name the exhibits that no public thread is linked from."""
+    return [name for name, cells in exhibits(chapter).items() if not THREAD.search(prose(cells))]
 
 
 def never_failing(chapter):
     """Name the exhibits whose check is not shown to refuse the wrong code and to accept the right one."""
     named = []
     for name, cells in exhibits(chapter).items():
+        if TOLD in prose(cells):
+            continue
         start = next((i for i, cell in enumerate(cells) if "**Check.**" in cell.source), len(cells))
         code = "\n".join(cell.source for cell in cells[start:] if cell.cell_type == "code")
         claims = re.findall(r"^assert (.+)$", code, flags=re.MULTILINE)
@@ -130,7 +164,63 @@ def never_raised(chapter):
     ]
 
 
-FAULTS = [missing_exhibits, incomplete, never_failing, not_in_the_index, misleading, never_raised]
+def rooms(chapter):
+    """Map each room's title to its code, "" to that before the first."""
+    title, code = "", {}
+    for cell in chapter.cells:
+        if cell.cell_type == "code":
+            code.setdefault(title, []).append(cell.source)
+        elif (heading := ROOM.search(cell.source)) and not cell.source.startswith(INDEX):
+            title = heading[1]
+    return code
+
+
+def bound(tree):
+    """Give the names that a cell binds, at any depth."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name.partition(".")[0])
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            names.add(node.name)
+    return names
+
+
+def leaning(chapter):
+    """Give the names that a room takes from another room: it could not become a page of its own.
+
+    The last room, with the exercises, may lean on the first.
+    """
+    code = rooms(chapter)
+    known = {*dir(builtins), "get_ipython"}.union(*(bound(ast.parse(cell)) for cell in code.pop("")))
+    first, *_, last = code
+    taken = {}
+    for room, cells in code.items():
+        here = set(known).union(*(bound(ast.parse(cell)) for cell in code[first] if room == last))
+        for tree in map(ast.parse, cells):
+            here |= bound(tree)
+            loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            if missing := loaded - here:
+                taken.setdefault(room, set()).update(missing)
+    return taken
+
+
+FAULTS = [
+    missing_exhibits,
+    incomplete,
+    without_a_thread,
+    never_failing,
+    not_in_the_index,
+    misleading,
+    never_raised,
+    leaning,
+]
 
 
 @pytest.mark.parametrize("faults", FAULTS)
@@ -179,7 +269,9 @@ def without_outputs(chapter):
 DAMAGE = {
     missing_exhibits: lambda chapter: damaged(chapter, "(mistake-ragged)=", "(ragged)="),
     incomplete: lambda chapter: damaged(chapter, "**Fix.** `drop_last=True`", "`drop_last=True`"),
+    without_a_thread: lambda chapter: damaged(chapter, "/fastai/fastai/issues/", "/fastai/"),
     never_failing: lambda chapter: damaged(chapter, "assert not follow_the_data", "follow_the_data"),
+    leaning: lambda chapter: damaged(chapter, "from bnlib.layers import pooled", ""),
     not_in_the_index: lambda chapter: damaged(chapter, "](#mistake-ragged) |", "](#mistake-nan) |"),
     misleading: lambda chapter: damaged(chapter, "](#mistake-ragged) |", "](#mistake-rugged) |"),
     never_raised: without_outputs,
@@ -196,6 +288,6 @@ def test_a_changed_part_order_and_a_missing_cell_are_noticed(chapter):
     assert incomplete(damaged(turned, "**Fix?**", "**Fix.**"))
     short = copy.deepcopy(chapter)
     name, cells = next(iter(exhibits(short).items()))
-    gone = [id(cell) for cell in cells if cell.cell_type == "code"][-2:]
+    gone = [id(cell) for cell in cells if cell.cell_type == "code"][1:]
     short.cells = [cell for cell in short.cells if id(cell) not in gone]
     assert name in incomplete(short)
