@@ -14,6 +14,7 @@ from bnlib.reference import (
     CONVENTIONS,
     FLAX,
     KERAS,
+    KERAS_FUSED,
     ONNX,
     PAPER,
     TORCH,
@@ -24,6 +25,7 @@ from bnlib.reference import (
     convert_momentum,
     convert_statistics,
     inference_batch_norm,
+    running_statistics,
     unbiased_variance,
     update_running,
 )
@@ -41,6 +43,13 @@ def kept(convention, batches, weight, start=1.0):
         mean = update_running(mean, new.mean, a)
         var = update_running(var, new.var if convention.kept == "biased" else unbiased_variance(new), a)
     return Population(mean, var)
+
+
+@pytest.mark.parametrize("convention", [TORCH, KERAS], ids=lambda c: c.name)
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5), (2, 3, 4, 5)], ids=str)
+def test_running_statistics_are_those_of_the_definition(convention, shape, rng):
+    batches = [rng.normal(2, 3, size=shape) for _ in range(4)]
+    assert_same(running_statistics(batches, convention, 0.3), kept(convention, batches, 0.3))
 
 
 def drawn(rng, m, steps, scale=1.0):
@@ -106,7 +115,7 @@ def test_a_plain_average_forgets_its_start_at_the_first_step():
 
 def test_conventions_that_keep_the_same_variance_need_no_history():
     statistics = Population(np.array([1.0]), np.array([2.0]))
-    for pair in ((KERAS, FLAX), (FLAX, ONNX), (TORCH, PAPER), (TORCH, TORCH)):
+    for pair in ((KERAS, FLAX), (FLAX, ONNX), (TORCH, PAPER), (TORCH, TORCH), (KERAS_FUSED, TORCH)):
         assert_same(convert_statistics(statistics, *pair), statistics)
 
 
