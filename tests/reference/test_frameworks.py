@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnlib.engines import TorchLayer, computes_in, installed
+from bnlib.engines import Keras2FusedLayer, Keras2Layer, TorchLayer, computes_in, installed
 from bnlib.reference import (
     CONVENTIONS,
     FLAX,
@@ -31,6 +31,7 @@ from bnlib.reference import (
 )
 
 OTHERS = [layer for layer in installed() if layer is not TorchLayer]
+OTHERS += [layer for layer in (Keras2Layer, Keras2FusedLayer) if layer.is_here()]
 WITH_MOMENTUM = [c for c in CONVENTIONS if c.momentum_weighs is not None]
 
 
