@@ -308,7 +308,8 @@ def test_of_images_the_count_is_batch_times_positions(layer, tolerance, shape, r
 def test_whole_numbers_are_converted_exactly_by_all(layer, m, rng):
     # Their means and variances are multiples of 1/m^2, and six halvings later float32 still holds them.
     batches = [rng.integers(-4, 5, size=(m, 3)).astype(float) for _ in range(6)]
-    assert_converted(layer, batches, 0.5, 1e-14)
+    # but for the fused kernel, whose m/(m-1) is a float32
+    assert_converted(layer, batches, 0.5, 1e-6 if layer is Keras2FusedLayer else 1e-14)
 
 
 def test_a_layer_loaded_with_converted_statistics_answers_as_the_one_that_learned_them(layer, tolerance, rng):
