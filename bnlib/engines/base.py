@@ -1,6 +1,7 @@
 """What every framework's layer is to the questions: four methods on NumPy arrays."""
 
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import ClassVar
 
 import numpy as np
@@ -21,11 +22,13 @@ class FrameworkLayer:
         As the framework writes them; its own defaults if not given.
     dtype : {"float64", "float32"}
         Of what goes in and of the state. What it computes in is for `computes_in` to find out.
+    axis : int, optional
+        Where the channels are; None: where the framework looks for them if it is not told.
 
     Notes
     -----
-    A framework brings four methods: ``_build(settings)``, ``_call(x, training)`` for (N, C, L), and
-    ``_get()`` and ``_set(mean, var)``.
+    A framework brings five methods: ``_build(settings)``, ``_call(x, training)`` for (N, C, L),
+    ``_get()`` and ``_set(mean, var)``, and ``_names()``.
     """
 
     #: What the framework is expected to do.
@@ -33,6 +36,7 @@ class FrameworkLayer:
     #: What has to be installed.
     packages: ClassVar[tuple[str, ...]]
     _name_of_eps: ClassVar[str] = "epsilon"
+    _can_be_told_the_axis: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -41,9 +45,12 @@ class FrameworkLayer:
         momentum: float | None = None,
         eps: float | None = None,
         dtype: str = "float64",
+        axis: int | None = 1,
     ) -> None:
         self.channels, self.dtype = channels, dtype
         given = {"momentum": momentum, self._name_of_eps: eps}
+        if self._can_be_told_the_axis:
+            given["axis"] = axis
         self._build({name: v for name, v in given.items() if v is not None})
 
     def train(self, x: ArrayLike) -> NDArray:
@@ -63,6 +70,15 @@ class FrameworkLayer:
         self._set(
             *(np.asarray(vector, dtype=self.dtype) for vector in statistics)
         )
+
+    def names(self) -> set[str]:
+        """What the layer calls gamma, beta, the running mean and variance, in no order."""
+        return set(self._names())
+
+    @classmethod
+    def is_here(cls) -> bool:
+        """Whether what it needs is installed."""
+        return all(map(find_spec, cls.packages))
 
     @classmethod
     def versions(cls) -> str:

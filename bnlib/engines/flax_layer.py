@@ -17,6 +17,7 @@ class FlaxLayer(FrameworkLayer):
     convention = FLAX
     packages = ("flax", "jax")
     fast_variance: ClassVar[bool] = True
+    _can_be_told_the_axis = True
 
     def _build(self, settings):
         import jax
@@ -26,7 +27,6 @@ class FlaxLayer(FrameworkLayer):
         with self._wide():
             self._layer = nnx.BatchNorm(
                 self.channels,
-                axis=1,
                 use_fast_variance=self.fast_variance,
                 param_dtype=self.dtype,
                 rngs=nnx.Rngs(0),
@@ -51,6 +51,11 @@ class FlaxLayer(FrameworkLayer):
         with self._wide():
             self._layer.mean[...] = mean
             self._layer.var[...] = var
+
+    def _names(self):
+        from flax import nnx
+
+        return set(nnx.state(self._layer))
 
 
 class FlaxStableLayer(FlaxLayer):

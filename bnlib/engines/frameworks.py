@@ -1,7 +1,5 @@
 """Which frameworks there are, and which are here."""
 
-from importlib.util import find_spec
-
 from .base import FrameworkLayer
 from .flax_layer import FlaxLayer
 from .keras_layer import KerasLayer
@@ -16,6 +14,4 @@ FRAMEWORKS = (TorchLayer, KerasLayer, FlaxLayer, OnnxLayer)
 
 def installed() -> tuple[type[FrameworkLayer], ...]:
     """The frameworks that can run here: PyTorch, and those of requirements-frameworks.txt that are there."""
-    return tuple(
-        layer for layer in FRAMEWORKS if all(map(find_spec, layer.packages))
-    )
+    return tuple(layer for layer in FRAMEWORKS if layer.is_here())

@@ -1,4 +1,4 @@
-"""ONNX, asked by way of its specification's reference evaluator."""
+"""ONNX, asked by way of its specification's reference evaluator, and of onnxruntime."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from bnlib.reference import ONNX
 
 from .base import FrameworkLayer
 
-__all__ = ["OnnxLayer"]
+__all__ = ["OnnxLayer", "OnnxRuntimeLayer"]
 
 
 class OnnxLayer(FrameworkLayer):
@@ -24,26 +24,65 @@ class OnnxLayer(FrameworkLayer):
         }
 
     def _call(self, x, training):
-        from onnx import helper
-        from onnx.reference import ReferenceEvaluator
-
         inputs = {"X": x, **self._vectors}
-        outputs = ["Y", "running_mean", "running_var"][: 3 if training else 1]
-        settings = {"training_mode": int(training), **self._settings}
-        node = helper.make_node(
-            "BatchNormalization", [*inputs], outputs, **settings
-        )
-        opsets = [helper.make_opsetid("", 15)]
-        program = helper.make_function(
-            "", "norm", [*inputs], outputs, [node], opsets
-        )
-        y, *moved = ReferenceEvaluator(program).run(None, inputs, attributes={})
+        y, *moved = self._run(self._program(inputs, training), inputs)
         if training:
             self._set(*moved)
         return y
+
+    def _program(self, inputs, training):
+        from onnx import checker, helper
+
+        outputs = {"Y": inputs["X"]}
+        if training:
+            outputs |= {"mean": self._vectors["B"], "var": self._vectors["B"]}
+        settings = {"training_mode": int(training), **self._settings}
+        node = helper.make_node(
+            "BatchNormalization", [*inputs], [*outputs], **settings
+        )
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype))
+        described = (
+            [
+                helper.make_tensor_value_info(name, kind, array.shape)
+                for name, array in arrays.items()
+            ]
+            for arrays in (inputs, outputs)
+        )
+        program = helper.make_model(
+            helper.make_graph([node], "norm", *described),
+            opset_imports=[helper.make_opsetid("", 15)],
+            ir_version=8,
+        )
+        checker.check_model(program)
+        return program
+
+    def _run(self, program, inputs):
+        from onnx.reference import ReferenceEvaluator
+
+        return ReferenceEvaluator(program).run(None, inputs)
+
+    def _names(self):
+        from onnx import defs
+
+        schema = defs.get_schema("BatchNormalization", 15)
+        return {vector.name for vector in schema.inputs} - {"X"}
 
     def _get(self):
         return self._vectors["input_mean"], self._vectors["input_var"]
 
     def _set(self, mean, var):
         self._vectors |= {"input_mean": mean, "input_var": var}
+
+
+class OnnxRuntimeLayer(OnnxLayer):
+    """The same operator, run by onnxruntime."""
+
+    packages = ("onnx", "onnxruntime")
+
+    def _run(self, program, inputs):
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(
+            program.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        return session.run(None, inputs)

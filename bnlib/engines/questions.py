@@ -11,6 +11,7 @@ from .base import FrameworkLayer
 
 __all__ = [
     "computes_in",
+    "default_axis",
     "default_eps",
     "default_momentum",
     "kept_variance",
@@ -72,6 +73,12 @@ def default_eps(layer: type[FrameworkLayer]) -> float:
     d = 1e-3
     y = layer(1).train([[-d], [d]])[1, 0]
     return float(f"{d**2 / y**2 - d**2:.6g}")
+
+
+def default_axis(layer: type[FrameworkLayer]) -> int:
+    """Where a layer looks for channels if it is not told, 1 or -1, by what becomes constant."""
+    x = np.tile([[0.0], [1.0], [2.0]], (2, 1, 3))  # varies along axis 1 alone
+    return -1 if layer(3, axis=None).train(x).any() else 1
 
 
 def starting_statistics(layer: type[FrameworkLayer]) -> Population:

@@ -30,3 +30,6 @@ class TorchLayer(FrameworkLayer):
     def _set(self, mean, var):
         self._layer.running_mean.copy_(torch.from_numpy(mean))
         self._layer.running_var.copy_(torch.from_numpy(var))
+
+    def _names(self):
+        return set(self._layer.state_dict()) - {"num_batches_tracked"}

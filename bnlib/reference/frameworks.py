@@ -1,18 +1,25 @@
 """What the frameworks keep, under which name, and how to carry it over."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .statistics import Population
+from .statistics import (
+    Population,
+    batch_statistics,
+    unbiased_variance,
+    update_running,
+)
 
 __all__ = [
     "CONVENTIONS",
     "FLAX",
     "KERAS",
+    "KERAS_FUSED",
     "ONNX",
     "PAPER",
     "TORCH",
@@ -21,6 +28,7 @@ __all__ = [
     "absorb_eps",
     "convert_momentum",
     "convert_statistics",
+    "running_statistics",
 ]
 
 
@@ -41,6 +49,8 @@ class Convention:
         What the running statistics start from; None if they are an input.
     names : four str
         What the state calls gamma, beta, the running mean and variance.
+    axis : {1, -1} or None
+        Where the channels are, unless one says otherwise.
     """
 
     name: str
@@ -51,6 +61,7 @@ class Convention:
     mean: float | None
     var: float | None
     names: tuple[str, str, str, str]
+    axis: Literal[1, -1] | None
 
     def __post_init__(self) -> None:
         if self.kept not in ("biased", "unbiased"):
@@ -74,6 +85,7 @@ PAPER = Convention(
     mean=None,
     var=None,
     names=("gamma", "beta", "E[x]", "Var[x]"),
+    axis=None,
 )
 #: torch.nn.BatchNorm1d, 2d and 3d.
 TORCH = Convention(
@@ -85,6 +97,7 @@ TORCH = Convention(
     mean=0.0,
     var=1.0,
     names=("weight", "bias", "running_mean", "running_var"),
+    axis=1,
 )
 #: keras.layers.BatchNormalization.
 KERAS = Convention(
@@ -96,7 +109,10 @@ KERAS = Convention(
     mean=0.0,
     var=1.0,
     names=("gamma", "beta", "moving_mean", "moving_variance"),
+    axis=-1,
 )
+#: The same layer in Keras 2 on TensorFlow, given float32 inputs of four axes.
+KERAS_FUSED = replace(KERAS, name="Keras 2, fused", kept="unbiased")
 #: flax.nnx.BatchNorm.
 FLAX = Convention(
     name="Flax",
@@ -107,6 +123,7 @@ FLAX = Convention(
     mean=0.0,
     var=1.0,
     names=("scale", "bias", "mean", "var"),
+    axis=-1,
 )
 #: BatchNormalization, opset 15.
 ONNX = Convention(
@@ -118,9 +135,10 @@ ONNX = Convention(
     mean=None,
     var=None,
     names=("scale", "B", "input_mean", "input_var"),
+    axis=1,
 )
 #: All of them.
-CONVENTIONS = (PAPER, TORCH, KERAS, FLAX, ONNX)
+CONVENTIONS = (PAPER, TORCH, KERAS, FLAX, ONNX, KERAS_FUSED)
 
 
 class MovingAverage(NamedTuple):
@@ -156,6 +174,30 @@ class MovingAverage(NamedTuple):
         if self.weight is None:
             return float(steps < 1)
         return (1.0 - _number(self.weight)) ** steps
+
+
+def running_statistics(
+    batches: Iterable[ArrayLike], convention: Convention, weight: float
+) -> Population:
+    """What a layer that starts at mean 0 and variance 1 keeps of some batches.
+
+    Parameters
+    ----------
+    batches : iterable of (N, C, *spatial)
+        At least one.
+    convention : Convention
+        Says which variance is kept.
+    weight : float
+        Of the new value, whatever the framework calls `momentum`.
+    """
+    mean, var = np.float64(0.0), np.float64(1.0)
+    for batch in batches:
+        new = batch_statistics(_float64(batch))
+        unbiased = convention.kept == "unbiased"
+        new_var = unbiased_variance(new) if unbiased else new.var
+        mean = update_running(mean, new.mean, weight)
+        var = update_running(var, new_var, weight)
+    return Population(mean, var)
 
 
 def convert_momentum(

@@ -24,6 +24,10 @@ RUN = {
 }
 
 
+#: Asked where it is there, and not asked for: it brings TensorFlow.
+TOO_LARGE_TO_PIN = {"tf-keras"}
+
+
 def normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -86,7 +90,7 @@ def imported(sources):
 
 
 def test_everything_imported_is_pinned(imported, pinned, optional):
-    assert imported - pinned - optional == set()
+    assert imported - pinned - optional - TOO_LARGE_TO_PIN == set()
 
 
 def test_nothing_is_pinned_twice(pinned, optional):

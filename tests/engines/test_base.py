@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from bnlib.engines import computes_in
+from bnlib.engines import FRAMEWORKS, Keras2FusedLayer, Keras2Layer, OnnxRuntimeLayer, computes_in
 from bnlib.reference import Population, batch_norm_forward, inference_batch_norm
+
+everyone = pytest.mark.parametrize(
+    "layer",
+    [*FRAMEWORKS, OnnxRuntimeLayer, Keras2Layer, Keras2FusedLayer],
+    ids=lambda c: c.__name__,
+    indirect=True,
+)
 
 
 @pytest.fixture
@@ -18,6 +25,7 @@ def assert_close(layer, ours, reference):
     np.testing.assert_allclose(ours, reference, rtol=tolerance, atol=tolerance)
 
 
+@everyone
 @pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5), (2, 3, 4, 5)], ids=str)
 def test_training_is_the_reference_with_the_frameworks_eps(layer, shape):
     x = np.random.default_rng(0).normal(2, 3, size=shape)
@@ -25,6 +33,7 @@ def test_training_is_the_reference_with_the_frameworks_eps(layer, shape):
     assert_close(layer, layer(3, eps=0.25).train(x), y)
 
 
+@everyone
 def test_inference_is_the_reference_with_what_was_loaded(layer, x):
     mean, var = np.array([0.5, -1.0, 2.0]), np.array([4.0, 1.0, 0.25])
     norm = layer(3, eps=0.25)
@@ -48,5 +57,6 @@ def test_what_is_loaded_is_a_copy(layer, x):
     assert not mean.any() and np.all(var == 1)
 
 
+@everyone
 def test_versions_name_every_package(layer):
     assert all(f"{package} " in layer.versions() for package in layer.packages)

@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 
 from bnlib.engines import (
+    FRAMEWORKS,
     FlaxLayer,
     FlaxStableLayer,
+    Keras2FusedLayer,
+    Keras2Layer,
     KerasLayer,
+    OnnxRuntimeLayer,
     TorchLayer,
     computes_in,
+    default_axis,
     default_eps,
     default_momentum,
     kept_variance,
@@ -22,14 +27,32 @@ from bnlib.engines import (
 )
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [*FRAMEWORKS, OnnxRuntimeLayer, Keras2Layer, Keras2FusedLayer],
+    ids=lambda c: c.__name__,
+    indirect=True,
+)
 def test_what_a_framework_does_is_what_its_convention_says(layer):
     said = layer.convention
+    assert layer(2).names() == set(said.names)
     assert kept_variance(layer) == said.kept
     assert what_momentum_weighs(layer) == said.momentum_weighs
     assert default_momentum(layer) == said.momentum
     assert default_eps(layer) == said.eps
     if said.mean is not None:
         np.testing.assert_array_equal(starting_statistics(layer), [[said.mean], [said.var]])
+
+
+def test_a_layer_looks_for_channels_where_its_convention_says(layer):
+    assert default_axis(layer) == layer.convention.axis
+
+
+@pytest.mark.parametrize("layer", [Keras2FusedLayer], indirect=True)
+def test_one_layer_of_keras_2_keeps_either_variance_by_the_shape_of_its_input(layer):
+    # Dense inputs and images in float64 take the plain kernel, images in float32 the fused one.
+    assert (kept_variance(Keras2Layer), kept_variance(layer)) == ("biased", "unbiased")
+    assert layer(1)._layer.fused and not Keras2Layer(1)._layer.fused
 
 
 def test_all_normalize_with_the_biased_variance(layer):
@@ -49,6 +72,12 @@ def test_only_keras_computes_in_float32_when_asked_for_float64(layer):
     assert computes_in(layer) == ("float32" if layer is KerasLayer else "float64")
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [*FRAMEWORKS, OnnxRuntimeLayer, Keras2Layer, Keras2FusedLayer],
+    ids=lambda c: c.__name__,
+    indirect=True,
+)
 def test_subtracting_before_squaring_loses_little_at_a_mean_of_1000(layer):
     if layer not in (KerasLayer, FlaxLayer):
         assert output_errors(layer, [1000.0]) < 0.01
