@@ -5,6 +5,7 @@ is a ValueError. Colors, and what several figures do alike, stand in `style`.
 """
 
 from .algorithm import *
+from .comparisons import *
 from .conclusion import *
 from .cost import *
 from .covariate_shift import *

@@ -6,14 +6,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from .style import BLACK, FIRST, WHITE, check_shape, colored, log_x, panels, share_ylim
+from .style import BLACK, FIRST, WHITE, check_shape, colored, panels, share_ylim
 
 __all__ = [
-    "error_axis",
+    "plot_against_ratio",
     "plot_by_layer",
     "plot_distributions",
     "plot_heat_maps",
-    "plot_over_setting",
     "plot_paper",
 ]
 
@@ -31,20 +30,6 @@ def plot_paper(ax: Axes, curves: Mapping[str, ArrayLike]) -> Axes:
         ax.plot(steps, accuracy, color=color, linewidth=1.2, linestyle=(0, (3, 1.5)), label=f"paper, {name}")
     ax.set_xlim(min(curve[0].min() for curve in drawn.values()), max(c[0].max() for c in drawn.values()))
     ax.legend(loc="lower right")
-    return ax
-
-
-def error_axis(ax: Axes, ticks: Sequence[float]) -> Axes:
-    """Make the vertical axis that of error rates, logarithmic, with these ticks in per cent and no other.
-
-    Parameters
-    ----------
-    ticks : sequence of float
-        Error rates from 0 to 1, ascending; the axis reaches from the first to the last.
-    """
-    ax.set(yscale="log", ylim=(ticks[0], ticks[-1]), ylabel="test error")
-    ax.set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
-    ax.minorticks_off()
     return ax
 
 
@@ -80,28 +65,22 @@ def plot_heat_maps(
     return axes
 
 
-def plot_over_setting(
-    ax: Axes,
-    values: Sequence[float],
-    results: Mapping[str, ArrayLike],
-    xlabel: str,
-    ylabel: str = "test accuracy",
+def plot_against_ratio(
+    ax: Axes, rates: Sequence[float], stds: Sequence[float], accuracies: ArrayLike
 ) -> Axes:
-    """Draw a result against a setting: every seed as a dot, and the line of their medians.
+    """Draw the errors of a heat map against rate / std^2, one line a rate, higher rates darker.
 
     Parameters
     ----------
-    values : sequence of float, of length k
-        Of the setting, ascending; drawn on a logarithmic axis.
-    results : mapping of str to (seeds, k)
+    accuracies : (rates, stds)
     """
-    for color, name, result in colored(results):
-        result = check_shape(result, ("seeds", len(values)), name)
-        ax.plot(values, np.median(result, axis=0), color=color, label=name)
-        ax.plot(values, result.T, "o", color=color, markersize=3.5, alpha=0.7)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    log_x(ax, values)
-    ax.legend()
+    accuracies = check_shape(accuracies, (len(rates), len(stds)), "accuracies")
+    for i, (rate, row) in enumerate(zip(rates, accuracies, strict=True), start=1):
+        shade = 0.2 + 0.8 * i / len(rates)
+        ratio = rate / np.square(stds)
+        ax.plot(ratio, 1 - row, "o-", color=FIRST, alpha=shade, markersize=3.5, label=f"{rate:g}")
+    ax.set(xscale="log", yscale="log", xlabel="learning rate / std²", ylabel="test error")
+    ax.legend(title="rate", ncols=2)
     return ax
 
 

@@ -16,12 +16,13 @@ from urllib.parse import urlsplit
 import numpy as np
 import requests
 import torch
+import torch.nn.functional as F
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "IProgress")  # tqdm misses widgets in a notebook, and shows no bar here
     import pooch
 
-__all__ = ["CONTENT_SHA256", "MIRRORS", "MNIST", "SHA256", "Split", "load_mnist", "parse_idx"]
+__all__ = ["CONTENT_SHA256", "MIRRORS", "MNIST", "SHA256", "Split", "clutter", "load_mnist", "parse_idx"]
 
 #: The four official files, in the order of the fields of `MNIST`, and the published SHA-256 sum of each.
 SHA256 = {
@@ -153,6 +154,51 @@ def load_mnist(folder: str | os.PathLike | None = None, *, seed: int = 0, downlo
     elif damaged:
         warnings.warn(f"MNIST was downloaded again, because of {'; '.join(damaged)}", stacklevel=2)
     return mnist
+
+
+def clutter(split: Split, seed: int = 0) -> Split:
+    """Make a harder task of a split: each image turned and moved, among pieces of others.
+
+    An image is turned by at most 30 degrees and moved by at most 3 pixels to each side; then six
+    squares of 8 x 8 pixels, cut from other images of the split, are laid over it where they are brighter.
+
+    Parameters
+    ----------
+    split : Split
+        Images (N, 784) or (N, 1, 28, 28).
+    seed : int
+        Of the angles, the moves and the pieces.
+
+    Returns
+    -------
+    Split
+        New images in the shape of the old ones; the labels are the same.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x = split.images.reshape(-1, 1, 28, 28)
+    n = len(x)
+
+    def uniform(*shape):
+        return 2 * torch.rand(*shape, generator=generator) - 1
+
+    angle, move = math.radians(30) * uniform(n), uniform(n, 2, 1) * 3 / 14  # the image is 2 wide
+    cos, sin = angle.cos(), angle.sin()
+    turn = torch.stack([cos, -sin, sin, cos], dim=1).view(n, 2, 2)
+    where = F.affine_grid(torch.cat([turn, move], dim=2).to(x.dtype), list(x.shape), align_corners=False)
+    moved = F.grid_sample(x, where, align_corners=False)
+    rows = torch.arange(8)
+    for _ in range(6):
+        other = torch.randint(n, (n,), generator=generator)
+        (top, left), (to_top, to_left) = torch.randint(21, (2, 2, n), generator=generator)
+        this = torch.arange(n)[:, None, None]
+
+        def square(top, left):
+            return top[:, None, None] + rows[:, None], left[:, None, None] + rows  # (N, 8, 1), (N, 1, 8)
+
+        piece = x[other[:, None, None], 0, *square(top, left)]  # (N, 8, 8)
+        here = (this, 0, *square(to_top, to_left))
+        moved[here] = torch.maximum(moved[here], piece)
+    return Split(moved.reshape(split.images.shape), split.labels)
 
 
 def parse_idx(data: bytes) -> np.ndarray:

@@ -5,10 +5,11 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+import torch
 from msgspec import Meta
 from numpy.typing import NDArray
 from torch import nn
@@ -20,6 +21,7 @@ from bnlib.lab import (
     Split,
     accuracy,
     activation_inputs,
+    clutter,
     input_percentiles,
     layer_inputs,
 )
@@ -30,11 +32,21 @@ __all__ = [
     "EXPERIMENTS",
     "Experiment",
     "PaperSetting",
+    "Sets",
     "Setting",
     "SmallCNNSetting",
     "grid",
     "looks",
 ]
+
+
+class Sets(NamedTuple):
+    """The images that a run trains on, reports on, and, where some are held out, is chosen by."""
+
+    train: Split
+    test: Split
+    validation: Split | None = None
+
 
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -49,22 +61,38 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     norm: Literal["before"] | None = None
+    images: Literal["digits", "cluttered"] = "digits"
     pixels: Literal["gray", "binary"] = "gray"  # binary: 1 where the gray value is above 0.5
+    validation: bool = False  # whether the last twelfth of the training images is held out
+    train_images: Count | None = None  # how many of the others to train on, the first; None: all
     batch_size: Count = 60
+    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     learning_rate: Positive = 0.1
     weight_decay: NotNegative = 0.0  # of the weight matrices
     weight_decay_norm: NotNegative = 0.0  # of gamma and beta
     momentum: Annotated[float, Meta(ge=0, le=1)] = 0.1  # of the running statistics
     eps: Positive = 1e-5
 
+    # what networks trained in one stack may differ in: numbers, and no shape
+    numbers: ClassVar[tuple[str, ...]] = ("learning_rate",)
     flat: ClassVar[bool] = True  # whether the network takes an image as a row of pixels
 
-    def sets(self, mnist: MNIST) -> tuple[Split, Split]:
-        """The training and the test images as the network takes them."""
-        splits = (mnist.tensors(split, flat=self.flat) for split in ("train", "test"))
+    def structure(self) -> "Setting":
+        """The setting without its numbers: those with the same can be trained in one stack."""
+        return msgspec.structs.replace(self, **{name: 1.0 for name in self.numbers})
+
+    def sets(self, mnist: MNIST) -> Sets:
+        """The images as the network takes them."""
+        train, test = (mnist.tensors(split, flat=self.flat) for split in ("train", "test"))
+        if self.images == "cluttered":
+            train, test = (clutter(split, seed) for seed, split in enumerate((train, test)))
         if self.pixels == "binary":
-            splits = (Split((x > 0.5).to(x.dtype), y) for x, y in splits)
-        return tuple(splits)
+            train, test = (Split((x > 0.5).to(x.dtype), y) for x, y in (train, test))
+        if not self.validation:
+            return Sets(Split(*(part[: self.train_images] for part in train)), test)
+        kept = len(train.labels) * 11 // 12
+        n = kept if self.train_images is None else min(kept, self.train_images)
+        return Sets(Split(*(part[:n] for part in train)), test, Split(*(part[kept:] for part in train)))
 
     def normalization(self) -> Callable[[int], nn.Module] | None:
         """What makes a batch norm for so many channels."""
@@ -80,15 +108,18 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class PaperSetting(Setting, frozen=True, kw_only=True, tag="PaperNetwork"):
     """Of the paper's network (Ioffe & Szegedy 2015, section 4.1)."""
 
+    numbers: ClassVar[tuple[str, ...]] = ("learning_rate", "std", "std_bias")
+
     norm: Literal["before", "after"] | None = None  # the activation
     activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
     hidden_layers: Count = 3
     width: Count = 100
     std: Positive = 0.1  # of the initial weights
+    std_bias: NotNegative = 0.0  # of the initial biases
 
     def build(self, seed: int) -> PaperNetwork:
         """The network with its first weights."""
-        return PaperNetwork(
+        network = PaperNetwork(
             self.normalization(),
             norm_after=self.norm == "after",
             widths=(784, *[self.width] * self.hidden_layers, 10),
@@ -96,6 +127,13 @@ class PaperSetting(Setting, frozen=True, kw_only=True, tag="PaperNetwork"):
             std=self.std,
             seed=seed,
         )
+        if self.std_bias:
+            # of their own: the weights are those of the same seed without
+            generator = torch.Generator().manual_seed(seed)
+            for layer in network.modules():
+                if isinstance(layer, nn.Linear) and layer.bias is not None:
+                    nn.init.normal_(layer.bias, std=self.std_bias, generator=generator)
+        return network
 
 
 class SmallCNNSetting(Setting, frozen=True, kw_only=True, tag="SmallCNN"):
@@ -162,15 +200,16 @@ def gradient_norms(
 def recomputed_accuracy(
     model: nn.Module, setting: Setting, train_set: Split, test_set: Split
 ) -> dict[str, NDArray]:
-    """Accuracy with the pooled statistics of 5,120 images, in batches as in training and in large ones."""
+    """Accuracy with the pooled statistics of 5,120 training images, in batches of 512."""
     if not any(map(keeps_statistics, model.modules())):
         return {}
-    model, images = copy.deepcopy(model), train_set.images[:5120]
-    found = {}
-    for name, size in (("accuracy_recomputed", setting.batch_size), ("accuracy_recomputed_512", 512)):
-        recompute_statistics(model, images.split(size))
-        found[name] = np.asarray(accuracy(model, *test_set))
-    return found
+    model = copy.deepcopy(model)
+    recompute_statistics(model, train_set.images[:5120].split(512))
+    return {"accuracy_recomputed": np.asarray(accuracy(model, *test_set))}
+
+
+FIRST = 2
+FINALISTS = 2
 
 
 @dataclass(frozen=True)
@@ -187,6 +226,10 @@ class Experiment:
         After how many steps to look at the test set. The last is the length of a run.
     seeds : int
         How many; each fixes the initial weights and the order of the examples.
+    tuned : tuple of str
+        The settings that each arm of a comparison is tuned over. An arm is what all other settings name;
+        every cell of its grid is run with the first `FIRST` seeds, and the `FINALISTS` with the highest
+        accuracy on the held-out images with all of them.
     probe : callable, optional
         What to keep at a look beside accuracy and loss.
     shared : dict
@@ -199,6 +242,7 @@ class Experiment:
     cases: list[dict]
     looks: tuple[int, ...]
     seeds: int = 3
+    tuned: tuple[str, ...] = ()
     probe: Probe | None = None
     shared: dict = field(default_factory=dict)
 
@@ -212,6 +256,18 @@ class Experiment:
         """The values that each varied setting takes, in order."""
         names = dict.fromkeys(name for case in self.cases for name in case)
         return {name: list(dict.fromkeys(case[name] for case in self.cases)) for name in names}
+
+    def finalists(self, held_out: Mapping[Setting, float]) -> list[Setting]:
+        """The best cells of every arm, by each cell's accuracy on held-out images."""
+        by_arm: dict[tuple, list[Setting]] = {}
+        for setting in self.settings:
+            arm = tuple(getattr(setting, name) for name in self.varied if name not in self.tuned)
+            by_arm.setdefault(arm, []).append(setting)
+        return [
+            setting
+            for cells in by_arm.values()
+            for setting in sorted(cells, key=held_out.__getitem__, reverse=True)[:FINALISTS]
+        ]
 
 
 def grid(**axes: Sequence) -> list[dict]:
@@ -229,8 +285,21 @@ def looks(*ranges: tuple[int, int]) -> tuple[int, ...]:
 
 PLAIN_AND_BN = (None, "before")
 FULL_LENGTH = looks((200, 25), (1000, 50), (2000, 100), (5000, 250), (10_000, 500), (50_000, 2000))
-MEDIUM = looks((200, 25), (1000, 100), (5000, 250))
 SHORT = looks((100, 50), (500, 200), (2000, 500))
+HELD_OUT = {"validation": True}
+
+#: What each side of a comparison is tuned over: sigmoids need larger weights and steps.
+GRIDS = {
+    "sigmoid": grid(learning_rate=(0.1, 0.3, 1.0, 3.0), std=(0.1, 0.2, 0.4)),
+    "tanh": grid(learning_rate=(0.03, 0.1, 0.3, 1.0), std=(0.05, 0.1, 0.2)),
+    "relu": grid(learning_rate=(0.03, 0.1, 0.3, 1.0), std=(0.05, 0.1, 0.2)),
+}
+
+
+def arms(**axes: Sequence) -> list[dict]:
+    """Every arm of a comparison, at every learning rate and spread of the grid of its activation."""
+    return [arm | cell for arm in grid(**axes) for cell in GRIDS[arm["activation"]]]
+
 
 #: Every experiment of `python -m bnlib.sweep`, by its name.
 EXPERIMENTS = {
@@ -259,6 +328,46 @@ EXPERIMENTS = {
             probe=last_percentiles,
         ),
         Experiment(
+            "figure1_grid",
+            "Which learning rate and which initial weights give the beginning of the paper's plain curve?",
+            17,
+            grid(
+                learning_rate=(0.02, 0.05, 0.1, 0.2, 0.5),
+                std=(0.02, 0.03, 0.05, 0.07, 0.1, 0.14, 0.2),
+            ),
+            looks((8000, 400)),
+            probe=last_percentiles,
+            shared={"pixels": "binary"},
+        ),
+        Experiment(
+            "figure1_fit",
+            "A finer grid where the first one fits, with either kind of pixels, with momentum, with biases.",
+            20,
+            [
+                {"pixels": "binary", "optimizer": "sgd", "std_bias": 0.0, **case}
+                for case in (
+                    *grid(
+                        pixels=("binary", "gray"),
+                        learning_rate=(0.07, 0.1, 0.14, 0.2),
+                        std=(0.045, 0.055, 0.065, 0.08),
+                    ),
+                    {"learning_rate": 0.01, "std": 0.055, "optimizer": "momentum"},
+                    {"learning_rate": 0.1, "std": 0.055, "std_bias": 0.5},
+                )
+            ],
+            looks((12_000, 400)),
+            probe=last_percentiles,
+        ),
+        Experiment(
+            "figure1_fitted",
+            "Figure 1 in full, at the settings that fit its beginning best.",
+            17,
+            grid(pixels=("binary", "gray"), norm=PLAIN_AND_BN),
+            FULL_LENGTH,
+            probe=last_percentiles,
+            shared={"std": 0.06},
+        ),
+        Experiment(
             "learning_rate_and_std",
             "Over which learning rates and initial standard deviations does the network train at all?",
             7,
@@ -270,54 +379,94 @@ EXPERIMENTS = {
             SHORT,
         ),
         Experiment(
+            "momentum_and_adam",
+            "And over which with momentum, and with Adam?",
+            16,
+            [
+                {"optimizer": optimizer, **case}
+                for optimizer, rates in (
+                    ("momentum", (0.003, 0.01, 0.03, 0.1, 0.3)),
+                    ("adam", (0.0003, 0.001, 0.003, 0.01, 0.03)),
+                )
+                for case in grid(norm=PLAIN_AND_BN, learning_rate=rates, std=(0.01, 0.03, 0.1, 0.3))
+            ],
+            looks((200, 200), (2000, 900)),
+        ),
+        Experiment(
             "depth",
             "How many hidden layers can be trained, with sigmoid and with ReLU?",
-            2,
-            grid(activation=("sigmoid", "relu"), norm=PLAIN_AND_BN, hidden_layers=(1, 2, 3, 4, 6, 8, 10)),
-            SHORT,
-            probe=gradient_norms,
+            35,
+            arms(activation=("sigmoid", "relu"), norm=PLAIN_AND_BN, hidden_layers=(2, 4, 10)),
+            looks((200, 200), (2000, 900)),
+            seeds=5,
+            tuned=("learning_rate", "std"),
+            shared=HELD_OUT,
+        ),
+        Experiment(
+            "placement",
+            "Batch normalization before or after the activation, or not at all?",
+            16,
+            arms(activation=("sigmoid", "tanh", "relu"), norm=(None, "before", "after")),
+            looks((200, 200), (2000, 900)),
+            seeds=5,
+            tuned=("learning_rate", "std"),
+            shared=HELD_OUT,
         ),
         Experiment(
             "batch_size",
             "How small may a mini-batch be, and do recomputed statistics help where moving averages fail?",
-            4,
-            grid(
-                activation=("sigmoid", "relu"),
-                norm=PLAIN_AND_BN,
-                batch_size=(2, 4, 8, 16, 32, 64, 128, 256, 512),
-            ),
-            looks((100, 50), (500, 400), (1500, 1000)),
+            16,
+            [
+                {"activation": activation, **case}
+                for activation, rates, stds in (
+                    ("sigmoid", (0.03, 0.1, 0.3, 1.0), (0.1, 0.3)),
+                    ("relu", (0.003, 0.01, 0.03, 0.1), (0.1, 0.2)),
+                )
+                for case in grid(norm=PLAIN_AND_BN, batch_size=(2, 4, 16, 128), learning_rate=rates, std=stds)
+            ],
+            looks((300, 300), (1500, 1200)),
+            seeds=5,
+            tuned=("learning_rate", "std"),
             probe=recomputed_accuracy,
+            shared=HELD_OUT,
         ),
         Experiment(
-            "activation",
-            "How much of the effect is the sigmoid's?",
-            2,
-            grid(activation=("sigmoid", "tanh", "relu"), norm=PLAIN_AND_BN),
-            MEDIUM,
+            "batch_size_cnn",
+            "And in a convolutional network, where a channel has many values in every image?",
+            16,
+            grid(norm=PLAIN_AND_BN, batch_size=(2, 16), learning_rate=(0.003, 0.01, 0.03, 0.1)),
+            looks((50, 50), (1000, 950)),
             seeds=5,
-        ),
-        Experiment(
-            "placement",
-            "Batch normalization before or after the activation?",
-            3,
-            grid(activation=("sigmoid", "tanh", "relu"), norm=(None, "before", "after")),
-            MEDIUM,
-            seeds=5,
+            tuned=("learning_rate",),
+            shared={"network": "SmallCNN", **HELD_OUT},
         ),
         Experiment(
             "weight_decay",
-            "Should gamma and beta decay with the weights?",
-            2,
+            "Where decay helps, should gamma and beta decay with the weights?",
+            14,
             [
-                {"norm": norm, "weight_decay": decay, "weight_decay_norm": decay if both else 0.0}
-                for norm, decay, both in (
-                    *((None, decay, False) for decay in (0.0, 1e-4, 1e-3, 1e-2)),
-                    ("before", 0.0, False),
-                    *(("before", decay, both) for decay in (1e-4, 1e-3, 1e-2) for both in (False, True)),
-                )
+                {
+                    "norm": norm,
+                    "weight_decay": decay,
+                    "weight_decay_norm": decay * both,
+                    "learning_rate": rate,
+                }
+                for norm, both in ((None, 0), ("before", 0), ("before", 1))
+                for decay in (0.0, 1e-3, 3e-3, 1e-2, 3e-2)[both:]
+                for rate in (0.03, 0.1, 0.3)
             ],
-            MEDIUM,
+            looks((300, 300), (3000, 2700)),
+            seeds=5,
+            tuned=("learning_rate",),
+            shared={"activation": "relu", "train_images": 1000, **HELD_OUT},
+        ),
+        Experiment(
+            "cluttered",
+            "Do the two findings, a quicker start and a wider choice of settings, hold on a harder task?",
+            6,
+            grid(norm=PLAIN_AND_BN, learning_rate=(0.03, 0.1, 0.3, 1.0), std=(0.03, 0.1, 0.3)),
+            SHORT,
+            shared={"images": "cluttered"},
         ),
         Experiment(
             "distributions",
@@ -326,14 +475,6 @@ EXPERIMENTS = {
             grid(norm=PLAIN_AND_BN),
             looks((200, 25), (500, 100), (2000, 250), (5000, 250)),
             probe=distributions,
-        ),
-        Experiment(
-            "cnn",
-            "Does a small convolutional network learn faster with batch normalization?",
-            3.5,
-            grid(norm=PLAIN_AND_BN, learning_rate=(0.01, 0.1)),
-            looks((300, 50)),
-            shared={"network": "SmallCNN"},
         ),
     )
 }

@@ -1,14 +1,16 @@
-"""Many runs: seeds of a setting stacked into a group, the groups side by side on the cores."""
+"""Many runs: those of one structure stacked into groups, the groups side by side on the cores."""
 
 import copy
 import hashlib
 import itertools
+import math
 import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -23,9 +25,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from tqdm import tqdm
 
 import bnlib
-from bnlib.lab import MNIST, History, look, minibatches
+from bnlib.lab import MNIST, History, accuracy, look, minibatches
 
-from .catalogue import EXPERIMENTS, Experiment, Probe, Setting, setting_of
+from .catalogue import EXPERIMENTS, FIRST, Experiment, Probe, Setting, setting_of
 from .records import Data, Processor, Record, Series
 
 __all__ = [
@@ -48,7 +50,8 @@ def train_stacked(
     seeds: Sequence[int],
     look_steps: Sequence[int],
     batch_size: int = 60,
-    learning_rate: float = 0.1,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
+    learning_rate: float | Sequence[float] = 0.1,
     weight_decay: Mapping[str, float] | None = None,
     probe: Callable[[nn.Module], Mapping[str, NDArray]] | None = None,
 ) -> list[History]:
@@ -67,6 +70,9 @@ def train_stacked(
         Of the order of each model's examples.
     look_steps : sequence of int
         After which steps to look at the test set, ascending from 0. The last is the length of the run.
+    optimizer : callable
+        Groups of parameters and `lr` -> what takes the steps. It sees the stacks, so it has to go by element.
+    learning_rate : float, or one a model
     weight_decay : mapping of str to float, optional
         Parameter -> what of it is added to its gradient; those not named do not decay.
     probe : callable, optional
@@ -106,6 +112,9 @@ def train_stacked(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     orders = [minibatches(len(images), batch_size, g) for g in generators]
     decays = weight_decay or {}
+    groups = [{"params": [p], "weight_decay": decays.get(name, 0.0)} for name, p in parameters.items()]
+    rates = torch.as_tensor(learning_rate, dtype=next(iter(parameters.values())).dtype)
+    stepper = optimizer(groups, lr=1.0 if rates.ndim else learning_rate)
     losses = []
     looks = [{0: look(model, test_set, probe)} for model in models]
     if threading.current_thread() is threading.main_thread():
@@ -118,9 +127,12 @@ def train_stacked(
         x, y = images[batch], labels[batch]
         gradients, loss = step_all(parameters, buffers, x, y)
         for name, p in parameters.items():
-            if decays.get(name):
-                p.mul_(1 - learning_rate * decays[name])
-            p.sub_(gradients[name], alpha=learning_rate)
+            p.grad = gradients[name]
+        before = [p.clone() for p in parameters.values()] if rates.ndim else []
+        stepper.step()
+        for old, p in zip(before, parameters.values(), strict=False):
+            # a step at rate 1, taken to each model's own rate
+            torch.lerp(old, p, rates.view(-1, *[1] * (p.ndim - 1)), out=p)
         losses.append(loss)
         if step in look_steps:
             for r, model in enumerate(models):
@@ -146,35 +158,49 @@ def _unstack(model: nn.Module, r: int, parameters, buffers, gradients) -> None:
         p.grad = gradients[name][r]
 
 
-GROUP = 5  # seeds at most: with more in a stack, little is gained, and the cores share the work less evenly
+OPTIMIZERS = {
+    "sgd": torch.optim.SGD,
+    "momentum": partial(torch.optim.SGD, momentum=0.9),
+    "adam": torch.optim.Adam,
+}
+GROUP = 16  # runs at most: with more in a stack, little is gained, and the cores share the work less evenly
 
 
 def run_group(
-    setting: Setting,
-    seeds: Sequence[int],
+    runs: Sequence[tuple[Setting, int]],
     look_steps: Sequence[int],
     probe: Probe | None,
     mnist: MNIST,
     made_of: str,
 ) -> list[dict[str, NDArray]]:
-    """Train one setting with some seeds: for each what its record will hold, over the looks.
+    """Train some settings of one structure, each with its seed: what a record will hold, over the looks.
 
     This runs in a process of its own, and is not done again after a stop: it is recognized by all of its
     arguments but the images. `made_of` stands for these, and for the package's source: a group from before
     a change of either is made anew.
     """
     torch.set_num_threads(1)  # the other cores have groups of their own
-    sets = setting.sets(mnist)
-    models = [setting.build(seed) for seed in seeds]
+    setting, _ = runs[0]
+    train_set, test_set, validation_set = setting.sets(mnist)
+
+    def at_a_look(model: nn.Module) -> dict[str, NDArray]:
+        found = probe(model, setting, train_set, test_set) if probe else {}
+        if validation_set is None:
+            return found
+        return {"accuracy_validation": np.asarray(accuracy(model, *validation_set)), **found}
+
+    models = [own.build(seed) for own, seed in runs]
     histories = train_stacked(
         models,
-        *sets,
-        seeds=seeds,
+        train_set,
+        test_set,
+        seeds=[seed for _, seed in runs],
         look_steps=look_steps,
         batch_size=setting.batch_size,
-        learning_rate=setting.learning_rate,
+        optimizer=OPTIMIZERS[setting.optimizer],
+        learning_rate=[own.learning_rate for own, _ in runs],
         weight_decay=setting.decays(models[0]),
-        probe=probe and (lambda model: probe(model, setting, *sets)),
+        probe=at_a_look,
     )
     return [{"accuracy": h.accuracy, "loss": _mean_since(h, look_steps), **h.probes} for h in histories]
 
@@ -195,7 +221,7 @@ def run_experiment(
     jobs: int | None = None,
     progress: bool = True,
 ) -> Record:
-    """Run an experiment, group by group: a setting with at most five of its seeds.
+    """Run an experiment, group by group: at most `GROUP` runs whose networks have one structure.
 
     Parameters
     ----------
@@ -221,20 +247,27 @@ def run_experiment(
     run = run_group
     if unfinished is not None:
         run = joblib.Memory(unfinished, verbose=0).cache(run_group, ignore=["mnist"])
-    some_seeds = [seed_list[i : i + GROUP] for i in range(0, len(seed_list), GROUP)]
-    groups = list(itertools.product(settings, some_seeds))
-    results = joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(run)(*group, look_steps, experiment.probe, mnist, made_of) for group in groups
-    )
-    bar = tqdm(results, desc=experiment.name, total=len(groups), leave=False, disable=not progress)
-    found = [values for group in bar for values in group]  # setting after setting, seed after seed
+
+    def run_all(settings, seeds):
+        """Values by setting and seed."""
+        groups = _groups(itertools.product(settings, seeds))
+        results = joblib.Parallel(n_jobs=jobs, return_as="generator")(
+            joblib.delayed(run)(group, look_steps, experiment.probe, mnist, made_of) for group in groups
+        )
+        bar = tqdm(results, desc=experiment.name, total=len(groups), leave=False, disable=not progress)
+        runs, values = itertools.chain.from_iterable(groups), itertools.chain.from_iterable(bar)
+        return dict(zip(runs, values, strict=True))
+
+    found = run_all(settings, seed_list[:FIRST] if experiment.tuned else seed_list)
+    if experiment.tuned:
+        found |= run_all(experiment.finalists(_held_out(found)), seed_list[FIRST:])
     varied = experiment.varied
-    cases = [{name: getattr(setting, name) for name in varied} for setting in settings]
     shared = msgspec.to_builtins(settings[0])
+    stated = {name: v for name, v in shared.items() if name not in varied} | {"varied": varied}
     return Record(
         experiment=experiment.name,
         question=experiment.question,
-        settings={name: v for name, v in shared.items() if name not in varied} | {"varied": varied},
+        settings=stated | ({"tuned": list(experiment.tuned)} if experiment.tuned else {}),
         seeds=seed_list,
         steps=look_steps,
         data=data,
@@ -248,10 +281,33 @@ def run_experiment(
         duration_s=round(time.monotonic() - start, 1),
         processor=Processor(model=_processor(), cores=os.cpu_count() or 1, threads=1),
         series=[
-            Series(case, seed, values)
-            for (case, seed), values in zip(itertools.product(cases, seed_list), found, strict=True)
+            Series({name: getattr(setting, name) for name in varied}, seed, found[setting, seed])
+            for setting, seed in itertools.product(settings, seed_list)
+            if (setting, seed) in found
         ],
     )
+
+
+def _groups(runs: Iterable[tuple[Setting, int]]) -> list[list[tuple[Setting, int]]]:
+    """Runs of one structure together, in groups as even as can be."""
+    alike: dict[Setting, list[tuple[Setting, int]]] = {}
+    for setting, seed in runs:
+        alike.setdefault(setting.structure(), []).append((setting, seed))
+    return [
+        same[i * len(same) // n : (i + 1) * len(same) // n]
+        for same in alike.values()
+        for n in [math.ceil(len(same) / GROUP)]
+        for i in range(n)
+    ]
+
+
+def _held_out(found: Mapping[tuple[Setting, int], Mapping[str, NDArray]]) -> dict[Setting, float]:
+    """Each setting's last accuracy on held-out images, the mean over its first seeds."""
+    last: dict[Setting, list[float]] = {}
+    for (setting, _), values in found.items():
+        last.setdefault(setting, []).append(values["accuracy_validation"][-1])
+    # rounded, so that a tie is one in the stored record too
+    return {setting: round(float(np.mean(values[:FIRST])), 6) for setting, values in last.items()}
 
 
 def plan(experiment: Experiment, seeds: int | None, steps: int | None) -> tuple[list[int], list[int]]:
@@ -288,13 +344,20 @@ def is_record_of(
     record: Record, experiment: Experiment, seeds: Sequence[int], look_steps: Sequence[int]
 ) -> bool:
     """Whether a record holds just the runs that an experiment asks for, by all of their settings."""
-    asked = {(setting, seed) for setting in experiment.settings for seed in seeds}
-    return runs_of(record).keys() == asked and record.steps == list(look_steps)
+    found = runs_of(record)
+    first = seeds[:FIRST] if experiment.tuned else seeds
+    asked = set(itertools.product(experiment.settings, first))
+    if record.steps != list(look_steps) or not asked <= found.keys():
+        return False
+    if experiment.tuned:
+        best = experiment.finalists(_held_out({key: run.values for key, run in found.items()}))
+        asked |= set(itertools.product(best, seeds[FIRST:]))
+    return found.keys() == asked
 
 
 def runs_of(record: Record) -> dict[tuple[Setting, int], Series]:
     """The runs of a record by setting and seed; a setting younger than the record has its default."""
-    shared = {name: value for name, value in record.settings.items() if name != "varied"}
+    shared = {name: value for name, value in record.settings.items() if name not in ("varied", "tuned")}
     return {(setting_of({**shared, **run.setting}), run.seed): run for run in record.series}
 
 
@@ -331,7 +394,7 @@ def rerun(
     pairs = []
     for (setting, its_seed), run in runs_of(record).items():
         if its_seed == seed and (cases is None or run.setting in cases):
-            (now,) = run_group(setting, [seed], look_steps, probe, mnist, "")
+            (now,) = run_group([(setting, seed)], look_steps, probe, mnist, "")
             then = {name: values[: len(look_steps)] for name, values in run.values.items()}
             pairs.append((Series(run.setting, seed, then), Series(run.setting, seed, now)))
     return pairs

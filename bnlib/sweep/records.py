@@ -171,6 +171,38 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """As `at`, at the end of the runs."""
         return self.at(self.steps[-1], name, over, **setting)
 
+    def chosen(self, **arm: object) -> dict[str, Any]:
+        """The settings that an arm of a tuned comparison gets: the best on its held-out images.
+
+        Of the cells that were run with every seed, the one with the highest mean accuracy at the end.
+
+        Parameters
+        ----------
+        **arm
+            Of the settings that are varied and not tuned, as many as it takes to name one arm.
+
+        Raises
+        ------
+        KeyError
+            If nothing was tuned, or there is no such arm.
+        ValueError
+            If there are several.
+        """
+        tuned = self.settings.get("tuned", [])
+        runs = [run for run in self.series if tuned and arm.items() <= run.setting.items()]
+        if not runs:
+            raise KeyError(f"no arm {arm} that was tuned in the record of {self.experiment}")
+        others = self.varied.keys() - {*tuned}
+        open_ = [key for key in sorted(others) if len({run.setting[key] for run in runs}) > 1]
+        if open_:
+            raise ValueError(f"expected one arm of {self.experiment} (got several of {', '.join(open_)})")
+        held_out: dict[tuple, list[float]] = {}
+        for run in runs:
+            cell = tuple(run.setting[name] for name in tuned)
+            held_out.setdefault(cell, []).append(run.values["accuracy_validation"][-1])
+        whole = {cell: np.mean(found) for cell, found in held_out.items() if len(found) == len(self.seeds)}
+        return dict(zip(tuned, max(whole, key=whole.__getitem__), strict=True))
+
     def steps_to(self, level: float, **setting: object) -> NDArray:
         """The first look at which each seed's accuracy was at or above a level, (seeds,); NaN if none was."""
         reached = self.stack("accuracy", **setting) >= level  # (seeds, T)

@@ -2,11 +2,10 @@ import numpy as np
 import pytest
 
 from bnlib.figures.full_experiment import (
-    error_axis,
+    plot_against_ratio,
     plot_by_layer,
     plot_distributions,
     plot_heat_maps,
-    plot_over_setting,
     plot_paper,
 )
 
@@ -27,18 +26,6 @@ def test_all_heat_maps_have_one_scale(axes):
 def test_a_heat_map_of_another_shape_is_refused(axes):
     with pytest.raises(ValueError, match=r"a: expected shape \(2, 3\)"):
         plot_heat_maps(axes, {"a": np.zeros((3, 2)), "b": np.zeros((2, 3))}, [1, 2], [1, 2, 3], ("", ""))
-
-
-def test_the_line_is_the_median_and_every_seed_a_dot(axes):
-    plot_over_setting(axes[0], (2, 8), {"plain": [[0.2, 0.8], [0.4, 0.6], [0.9, 0.7]]}, "batch size")
-    median, *seeds = [line.get_ydata() for line in axes[0].get_lines()]
-    np.testing.assert_allclose(median, [0.4, 0.7])
-    assert len(seeds) == 3
-
-
-def test_a_missing_result_is_refused(axes):
-    with pytest.raises(ValueError, match=r"plain: expected shape \(seeds, 2\)"):
-        plot_over_setting(axes[0], (2, 8), {"plain": np.zeros((2, 3))}, "batch size")
 
 
 def test_the_fullest_bin_of_every_step_is_darkest(axes):
@@ -78,8 +65,10 @@ def test_a_curve_of_the_paper_without_steps_is_refused(axes):
         plot_paper(axes[0], {"plain": [0.7, 0.9]})
 
 
-def test_an_axis_of_errors_is_logarithmic_and_has_only_its_ticks(axes):
-    error_axis(axes[0], [0.02, 0.1, 1])
-    assert axes[0].get_yscale() == "log" and axes[0].get_ylim() == (0.02, 1)
-    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["2 %", "10 %", "100 %"]
-    assert list(axes[0].get_yticks(minor=True)) == []
+def test_a_heat_map_against_the_ratio_has_one_line_a_rate(axes):
+    plot_against_ratio(axes[0], [0.1, 1.0], [0.1, 1.0, 2.0], [[0.9, 0.8, 0.7], [0.95, 0.9, 0.85]])
+    first, second = axes[0].get_lines()
+    np.testing.assert_allclose(first.get_xydata(), [[10, 0.1], [0.1, 0.2], [0.025, 0.3]])
+    np.testing.assert_allclose(second.get_xdata(), [100, 1, 0.25])
+    with pytest.raises(ValueError, match=r"accuracies: expected shape \(2, 3\)"):
+        plot_against_ratio(axes[0], [0.1, 1.0], [0.1, 1.0, 2.0], np.ones((3, 2)))

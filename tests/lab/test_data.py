@@ -23,7 +23,7 @@ import pytest
 import torch
 
 from bnlib.lab import data
-from bnlib.lab.data import MNIST, load_mnist, parse_idx
+from bnlib.lab.data import MNIST, clutter, load_mnist, parse_idx
 
 OFFICIAL_SHA256, OFFICIAL_CONTENT = data.SHA256, data.CONTENT_SHA256
 OFFICIAL_FOLDER = os.environ.get("BNLIB_DATA_DIR")
@@ -510,3 +510,39 @@ class TestTensors:
     def test_it_cannot_be_changed_by_accident(self, mnist):
         with pytest.raises(AttributeError):
             mnist.source = "elsewhere"
+
+
+class TestClutter:
+    @pytest.fixture
+    def split(self):
+        images = torch.zeros(40, 28, 28)
+        images[:, 10:18, 13:15] = 1.0  # an upright stroke
+        return data.Split(images.flatten(1), torch.arange(40) % 10)
+
+    def test_the_shape_the_labels_and_the_range_stay(self, split):
+        cluttered = clutter(split)
+        assert torch.equal(cluttered.labels, split.labels)
+        assert cluttered.images.shape == split.images.shape
+        assert cluttered.images.min() >= 0 and cluttered.images.max() <= 1
+
+    def test_rows_and_images_are_cluttered_alike(self, split):
+        images = data.Split(split.images.view(-1, 1, 28, 28), split.labels)
+        assert torch.equal(clutter(images).images.flatten(1), clutter(split).images)
+
+    def test_the_seed_fixes_it_and_the_old_images_stay(self, split):
+        before = split.images.clone()
+        assert torch.equal(clutter(split, 3).images, clutter(split, 3).images)
+        assert not torch.equal(clutter(split, 3).images, clutter(split, 4).images)
+        assert torch.equal(split.images, before)
+
+    def test_pieces_come_from_other_images_and_only_add_ink(self, split):
+        blank = data.Split(split.images.clone(), split.labels)
+        blank.images[:20] = 0.0  # whatever ink they get is not their own
+        assert clutter(blank).images[:20].sum() > 0
+
+    def test_no_image_is_turned_or_moved_too_far(self):
+        dots = torch.zeros(200, 28, 28)
+        dots[:, 13:15, 13:15] = 1.0  # in the middle: it stays within three pixels of it
+        ink = clutter(data.Split(dots.flatten(1), torch.zeros(200).long()), 0).images.view(-1, 28, 28)
+        near = ink[:, 9:19, 9:19].flatten(1).sum(dim=1)
+        assert near.min() > 3

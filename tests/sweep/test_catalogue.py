@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from bnlib.lab import PaperNetwork, SmallCNN
+from bnlib.lab import PaperNetwork, SmallCNN, clutter
 from bnlib.layers import BatchNorm, recompute_statistics
 from bnlib.sweep import (
     EDGES,
     EXPERIMENTS,
+    Experiment,
     PaperSetting,
     SmallCNNSetting,
     catalogue,
@@ -72,6 +73,10 @@ def test_the_defaults_of_the_first_records_do_not_change():
         {"network": "ResNet"},
         {"network": "SmallCNN", "width": 8},
         {"network": "SmallCNN", "norm": "after"},
+        {"optimizer": "lbfgs"},
+        {"images": "cats"},
+        {"train_images": 0},
+        {"std_bias": -1},
     ],
     ids=str,
 )
@@ -122,10 +127,53 @@ def test_weights_decay_apart_from_gamma_and_beta_and_biases_never_do(norm):
 
 
 def test_binary_pixels_are_0_or_1(mnist):
-    for split, binary in zip(("train", "test"), PaperSetting(pixels="binary").sets(mnist), strict=True):
+    train, test, _ = PaperSetting(pixels="binary").sets(mnist)
+    for split, binary in (("train", train), ("test", test)):
         gray = mnist.tensors(split)
         assert torch.equal(binary.images, (gray.images > 0.5).float())
         assert torch.equal(binary.labels, gray.labels)
+
+
+def test_the_last_twelfth_is_held_out_and_trained_on_by_no_one(mnist):
+    whole = mnist.tensors("train")
+    assert PaperSetting().sets(mnist).validation is None
+    train, test, held_out = PaperSetting(validation=True).sets(mnist)
+    assert torch.equal(torch.cat([train.images, held_out.images]), whole.images)
+    assert len(held_out.labels) == 300 // 12
+    assert torch.equal(test.labels, mnist.tensors("test").labels)
+    few = PaperSetting(validation=True, train_images=30).sets(mnist)
+    assert torch.equal(few.train.labels, whole.labels[:30])
+    assert torch.equal(few.validation.images, held_out.images)
+    # as many as there are, and never those held out
+    assert len(PaperSetting(validation=True, train_images=290).sets(mnist).train.labels) == 275
+
+
+def test_cluttered_images_keep_their_labels_and_those_of_test_come_from_test(mnist):
+    train, test, _ = PaperSetting(images="cluttered").sets(mnist)
+    assert torch.equal(test.labels, mnist.tensors("test").labels)
+    assert torch.equal(train.images, clutter(mnist.tensors("train"), 0).images)
+    assert torch.equal(test.images, clutter(mnist.tensors("test"), 1).images)
+
+
+def test_first_biases_of_their_own_leave_the_weights_as_they_were():
+    zero, drawn = (PaperSetting(std_bias=std).build(3) for std in (0.0, 0.5))
+    for name, p in drawn.named_parameters():
+        if name.endswith("bias"):
+            assert zero.get_parameter(name).abs().max() == 0
+            assert 0.1 < p.std() < 1
+        else:
+            assert torch.equal(p, zero.get_parameter(name))
+    normalized = PaperSetting(norm="before", std_bias=0.5).build(3)
+    assert normalized.hidden[0].norm.bias.abs().max() == 0  # beta is no bias of a linear layer
+
+
+def test_of_every_arm_the_best_cells_are_finalists():
+    cells = grid(norm=(None, "before"), learning_rate=(0.1, 0.3, 1.0), std=(0.1, 0.2))
+    experiment = Experiment("x", "?", 1, cells, (0, 1), tuned=("learning_rate", "std"))
+    best = {(None, 0.3, 0.1): 3, (None, 1.0, 0.2): 2, ("before", 0.1, 0.2): 1, ("before", 0.1, 0.1): 0.5}
+    held_out = {s: best.get((s.norm, s.learning_rate, s.std), 0) for s in experiment.settings}
+    found = [(s.norm, s.learning_rate, s.std) for s in experiment.finalists(held_out)]
+    assert found == list(best)
 
 
 def test_the_cnn_gets_images_with_a_channel(mnist):
@@ -157,7 +205,7 @@ def test_the_last_layers_percentiles_are_of_its_first_units(mnist):
     setting = PaperSetting(width=5, hidden_layers=2)
     model, sets = setting.build(0).eval(), setting.sets(mnist)
     u = model.hidden[1].linear(model.hidden[0](sets[1].images)).detach().numpy()
-    found = catalogue.last_percentiles(model, setting, *sets)["percentiles"]
+    found = catalogue.last_percentiles(model, setting, *sets[:2])["percentiles"]
     np.testing.assert_allclose(found, np.percentile(u[:, :3], (15, 50, 85), axis=0), rtol=1e-4, atol=1e-6)
 
 
@@ -174,12 +222,11 @@ def test_recomputed_statistics_give_an_accuracy_and_change_nothing(mnist):
     setting = PaperSetting(norm="before", batch_size=20)
     model, sets = setting.build(0), setting.sets(mnist)
     before = {name: v.clone() for name, v in model.state_dict().items()}
-    found = catalogue.recomputed_accuracy(model, setting, *sets)
+    found = catalogue.recomputed_accuracy(model, setting, *sets[:2])
     assert all(torch.equal(v, before[name]) for name, v in model.state_dict().items())
-    for name, size in (("accuracy_recomputed", 20), ("accuracy_recomputed_512", 512)):
-        recompute_statistics(model, sets[0].images.split(size))
-        assert found[name] == catalogue.accuracy(model, *sets[1])
-    assert catalogue.recomputed_accuracy(PaperSetting().build(0), setting, *sets) == {}
+    recompute_statistics(model, sets[0].images.split(512))
+    assert found["accuracy_recomputed"] == catalogue.accuracy(model, *sets[1])
+    assert catalogue.recomputed_accuracy(PaperSetting().build(0), setting, *sets[:2]) == {}
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 
 import joblib
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from bnlib.sweep import (
     PaperSetting,
     catalogue,
     engine,
+    grid,
     is_record_of,
     plan,
     read_record,
@@ -52,11 +54,11 @@ MODELS = {
 }
 
 
-def plain_loop(model, sets, seed, decays=None, learning_rate=0.2, steps=STEPS):
-    """Autograd and torch's SGD; the losses."""
+def plain_loop(model, sets, seed, decays=None, learning_rate=0.2, steps=STEPS, optimizer=torch.optim.SGD):
+    """Autograd and torch's optimizer; the losses."""
     (images, labels), _ = sets
     groups = [{"params": [p], "weight_decay": (decays or {}).get(n, 0)} for n, p in model.named_parameters()]
-    optimizer = torch.optim.SGD(groups, lr=learning_rate)
+    optimizer = optimizer(groups, lr=learning_rate)
     batches = minibatches(len(images), 10, torch.Generator().manual_seed(seed))
     losses = []
     for _ in range(steps):
@@ -91,6 +93,26 @@ def test_every_step_is_that_of_the_plain_loop(kind, decays, sets):
         for p, q in zip(model.parameters(), twin.parameters(), strict=True):
             torch.testing.assert_close(p.grad, q.grad, rtol=1e-9, atol=1e-12)
         assert history.accuracy[-1] == accuracy(twin, *sets[1])
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+def test_other_optimizers_step_as_they_do_alone(name, sets):
+    optimizer, models, twins = engine.OPTIMIZERS[name], MODELS["ours"](), MODELS["ours"]()
+    histories = stacked(models, sets, optimizer=optimizer, learning_rate=0.01)
+    for twin, history, seed in zip(twins, histories, SEEDS, strict=True):
+        losses = plain_loop(twin, sets, seed, learning_rate=0.01, optimizer=optimizer)
+        np.testing.assert_allclose(history.loss, losses, rtol=1e-9)
+    assert not np.allclose(losses, plain_loop(MODELS["ours"]()[-1], sets, SEEDS[-1], learning_rate=0.01))
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+def test_each_model_may_have_its_own_learning_rate(name, sets):
+    optimizer, models, twins = engine.OPTIMIZERS[name], MODELS["ours"](), MODELS["ours"]()
+    decays, rates = {"hidden.0.linear.weight": 0.1}, [0.001, 0.02, 0.3]
+    histories = stacked(models, sets, optimizer=optimizer, learning_rate=rates, weight_decay=decays)
+    for twin, history, seed, rate in zip(twins, histories, SEEDS, rates, strict=True):
+        losses = plain_loop(twin, sets, seed, decays, rate, optimizer=optimizer)
+        np.testing.assert_allclose(history.loss, losses, rtol=1e-8)
 
 
 @pytest.mark.parametrize("norm", [None, BatchNorm, nn.BatchNorm1d])
@@ -232,7 +254,7 @@ def test_no_steps_or_seeds_are_refused(tiny, mnist, bad):
         run(tiny, mnist, **bad)
 
 
-def test_the_seeds_of_a_setting_are_shared_out_in_groups_and_come_back_in_order(tiny, mnist, monkeypatch):
+def test_the_runs_of_a_structure_are_shared_out_in_groups_and_come_back_in_order(tiny, mnist, monkeypatch):
     sizes, original = [], engine.train_stacked
 
     def train(models, *args, **options):
@@ -243,10 +265,44 @@ def test_the_seeds_of_a_setting_are_shared_out_in_groups_and_come_back_in_order(
     monkeypatch.setattr(engine, "train_stacked", train)
     monkeypatch.setattr(engine, "GROUP", 2)
     record = run(tiny, mnist, seeds=3, steps=5)
-    assert sizes == [2, 1] * 4
+    assert sizes == [2] * 6
     for a, b in zip(record.series, whole.series, strict=True):
         assert (a.setting, a.seed) == (b.setting, b.seed)
         np.testing.assert_allclose(a.values["loss"], b.values["loss"], rtol=1e-5)
+
+
+@pytest.fixture
+def tuned(tiny):
+    """Two arms of three cells each, of three seeds."""
+    cases = grid(norm=(None, "before"), learning_rate=(0.001, 0.1, 0.5))
+    shared = {**tiny.shared, "validation": True}
+    return dataclasses.replace(tiny, cases=cases, shared=shared, seeds=3, tuned=("learning_rate",))
+
+
+def test_a_tuned_comparison_gives_the_other_seeds_to_the_best_cells_of_each_arm(tuned, mnist):
+    record, asked = run(tuned, mnist), plan(tuned, None, None)
+    assert record.settings["tuned"] == ["learning_rate"]
+    for norm in (None, "before"):
+        arm = [r for r in record.series if r.setting["norm"] == norm]
+        assert len(arm) == 3 * 2 + 2
+        held_out = {
+            rate: np.mean(
+                [
+                    r.values["accuracy_validation"][-1]
+                    for r in arm
+                    if r.seed < 2 and r.setting["learning_rate"] == rate
+                ]
+            )
+            for rate in (0.001, 0.1, 0.5)
+        }
+        third = {r.setting["learning_rate"] for r in arm if r.seed == 2}
+        assert third == set(sorted(held_out, key=held_out.get, reverse=True)[:2])
+        assert record.chosen(norm=norm)["learning_rate"] in third
+        assert record.final("accuracy", norm=norm, **record.chosen(norm=norm)).shape == (3,)
+    assert is_record_of(record, tuned, *asked)
+    cut = msgspec.structs.replace(record, series=record.series[:-1])
+    assert not is_record_of(cut, tuned, *asked)
+    assert not is_record_of(record, dataclasses.replace(tuned, tuned=()), *asked)
 
 
 def test_side_by_side_the_settings_give_what_they_give_one_by_one(tiny, mnist):
@@ -267,6 +323,7 @@ class StoppedError(Exception):
 def test_a_sweep_that_was_stopped_goes_on_after_its_last_finished_group(
     tiny, mnist, tmp_path, monkeypatch, after
 ):
+    monkeypatch.setattr(engine, "GROUP", 2)
     whole, trained, original = run(tiny, mnist), [], engine.train_stacked
 
     def train_then_stop(*args, **options):
@@ -280,7 +337,7 @@ def test_a_sweep_that_was_stopped_goes_on_after_its_last_finished_group(
         run(tiny, mnist, unfinished=tmp_path / "tiny.unfinished")
     after = 4  # as many as there are: those that are done are not done again
     assert same(run(tiny, mnist, unfinished=tmp_path / "tiny.unfinished"), whole)
-    assert trained == [0.1, 0.5, 0.1, 0.5]
+    assert trained == [[0.1] * 2, [0.5] * 2] * 2
 
 
 @pytest.mark.parametrize("other", [{"steps": 6}, {"seeds": 1}, {"images": 1}])
@@ -297,10 +354,10 @@ def test_what_was_done_by_other_code_is_not_taken_up(tiny, mnist, tmp_path, monk
     monkeypatch.setattr(engine, "train_stacked", lambda *a, **k: trained.append(1) or original(*a, **k))
     run(tiny, mnist, unfinished=tmp_path / "tiny.unfinished")
     run(tiny, mnist, unfinished=tmp_path / "tiny.unfinished")
-    assert len(trained) == 4
+    assert len(trained) == 2
     monkeypatch.setattr(engine, "_sum_of_source", lambda: "another")
     run(tiny, mnist, unfinished=tmp_path / "tiny.unfinished")
-    assert len(trained) == 8
+    assert len(trained) == 4
 
 
 def test_a_damaged_result_is_made_again(tiny, mnist, tmp_path, caplog):

@@ -237,6 +237,7 @@ def test_a_stopped_experiment_says_so_and_goes_on(sweep, out, monkeypatch):
         trained.append(options["learning_rate"])
         return original(*args, **options)
 
+    monkeypatch.setattr(engine, "GROUP", 2)
     with monkeypatch.context() as patch:
         patch.setattr(engine, "train_stacked", train)
         status, _, err = sweep("tiny")

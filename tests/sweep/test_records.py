@@ -3,6 +3,7 @@
 import json
 import os
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -123,6 +124,37 @@ def test_over_a_setting_there_is_a_column_for_each_of_its_values(numbered):
 def test_a_step_without_a_look_is_refused(numbered):
     with pytest.raises(ValueError, match=r"looked at \(got 7\)"):
         numbered.at(7, "accuracy", norm=None, rate=0.1)
+
+
+@pytest.fixture
+def compared(numbered):
+    """Two arms over two rates; only some cells have both seeds."""
+    held_out = {
+        (None, 0.1): (0.5, 0.6),
+        (None, 1.0): (0.9,),
+        ("before", 0.1): (0.7, 0.7),
+        ("before", 1.0): (0.6, 0.9),
+    }
+    series = [
+        Series({"norm": norm, "rate": rate}, seed, {"accuracy_validation": np.array([0.1, value])})
+        for (norm, rate), values in held_out.items()
+        for seed, value in enumerate(values)
+    ]
+    settings = {"varied": {"norm": [None, "before"], "rate": [0.1, 1.0]}, "tuned": ["rate"]}
+    return msgspec.structs.replace(numbered, settings=settings, seeds=[0, 1], steps=[0, 10], series=series)
+
+
+def test_an_arm_gets_its_best_cell_among_those_with_every_seed(compared):
+    assert compared.chosen(norm=None) == {"rate": 0.1}
+    assert compared.chosen(norm="before") == {"rate": 1.0}
+
+
+def test_an_arm_that_is_none_or_several_is_refused(compared, numbered):
+    with pytest.raises(ValueError, match="several of norm"):
+        compared.chosen()
+    for record, arm in ((compared, {"norm": "after"}), (numbered, {})):
+        with pytest.raises(KeyError, match="no arm"):
+            record.chosen(**arm)
 
 
 def test_steps_to_a_level_are_those_of_the_first_look_that_reached_it(numbered):
