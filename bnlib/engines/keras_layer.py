@@ -21,10 +21,16 @@ class KerasLayer(FrameworkLayer):
     _can_be_told_the_axis = True
 
     def _build(self, settings):
-        norm = _keras_on_torch().layers.BatchNormalization
+        norm = self._keras().layers.BatchNormalization
         self._layer = norm(dtype=self.dtype, **settings)
+        self._layer.build(self._input_shape())
+
+    def _keras(self):
+        return _keras_on_torch()
+
+    def _input_shape(self):
         # the last axis is there for a layer that was not told to look at the other
-        self._layer.build((None, self.channels, self.channels))
+        return None, self.channels, self.channels
 
     def _call(self, x, training):
         with torch.no_grad():
@@ -45,17 +51,14 @@ class KerasLayer(FrameworkLayer):
         return {v.name for v in self._layer.weights}
 
 
-class Keras2Layer(FrameworkLayer):
+class Keras2Layer(KerasLayer):
     """The BatchNormalization of Keras 2, on TensorFlow, given inputs of three axes: its plain kernel."""
 
     convention = replace(KERAS, name="Keras 2, plain")
     packages = ("tf_keras",)
-    _can_be_told_the_axis = True
 
-    def _build(self, settings):
-        norm = _keras_2().layers.BatchNormalization
-        self._layer = norm(dtype=self.dtype, **settings)
-        self._layer.build((None, self.channels, self.channels))
+    def _keras(self):
+        return _keras_2()
 
     def _call(self, x, training):
         return self._layer(x, training=training).numpy()
@@ -63,10 +66,6 @@ class Keras2Layer(FrameworkLayer):
     def _get(self):
         layer = self._layer
         return layer.moving_mean.numpy(), layer.moving_variance.numpy()
-
-    def _set(self, mean, var):
-        self._layer.moving_mean.assign(mean)
-        self._layer.moving_variance.assign(var)
 
     def _names(self):
         paths = (v.name for v in self._layer.weights)
@@ -81,9 +80,10 @@ class Keras2FusedLayer(Keras2Layer):
 
     def _build(self, settings):
         self.dtype = "float32"  # in float64 the layer takes the plain kernel
-        norm = _keras_2().layers.BatchNormalization
-        self._layer = norm(dtype=self.dtype, **settings)
-        self._layer.build((None, None, 1, self.channels))
+        super()._build(settings)
+
+    def _input_shape(self):
+        return None, None, 1, self.channels
 
     def _call(self, x, training):
         # (N, C, L) -> (N, L, 1, C)

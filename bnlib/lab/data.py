@@ -186,17 +186,12 @@ def clutter(split: Split, seed: int = 0) -> Split:
     turn = torch.stack([cos, -sin, sin, cos], dim=1).view(n, 2, 2)
     where = F.affine_grid(torch.cat([turn, move], dim=2).to(x.dtype), list(x.shape), align_corners=False)
     moved = F.grid_sample(x, where, align_corners=False)
-    rows = torch.arange(8)
+    this, side = torch.arange(n)[:, None, None], torch.arange(8)
     for _ in range(6):
-        other = torch.randint(n, (n,), generator=generator)
-        (top, left), (to_top, to_left) = torch.randint(21, (2, 2, n), generator=generator)
-        this = torch.arange(n)[:, None, None]
-
-        def square(top, left):
-            return top[:, None, None] + rows[:, None], left[:, None, None] + rows  # (N, 8, 1), (N, 1, 8)
-
-        piece = x[other[:, None, None], 0, *square(top, left)]  # (N, 8, 8)
-        here = (this, 0, *square(to_top, to_left))
+        other = torch.randint(n, (n,), generator=generator)[:, None, None]
+        (top, left), (to_top, to_left) = torch.randint(21, (2, 2, n, 1, 1), generator=generator)
+        here = (this, 0, to_top + side[:, None], to_left + side)  # (N, 8, 8)
+        piece = x[other, 0, top + side[:, None], left + side]
         moved[here] = torch.maximum(moved[here], piece)
     return Split(moved.reshape(split.images.shape), split.labels)
 

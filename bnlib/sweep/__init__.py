@@ -23,3 +23,5 @@ from .catalogue import *
 from .engine import *
 from .paper import *
 from .records import *
+from .settings import *
+from .stacked import *
