@@ -1,9 +1,8 @@
-"""What this book adds to Sphinx: mathematics served by the site itself, sharp figures, a tidy API page."""
+"""What this book adds to Sphinx: figures of one size, a tidy API page."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import re
 import struct
@@ -13,27 +12,8 @@ from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-from sphinx.util.fileutil import copy_asset
 
 PAGE_DPI = 100  # a figure of 7 inches is 700 pixels wide on the page, however sharply it was drawn
-
-
-def mathjax_file() -> Path:
-    """Find MathJax's one-file build, which draws in SVG and needs no web fonts."""
-    spec = importlib.util.find_spec("sphinx-mathjax-offline")  # with hyphens
-    if spec is None or spec.origin is None:
-        raise RuntimeError(
-            "MathJax was not found: pip install sphinx-mathjax-offline"
-        )
-    return Path(spec.origin).parent / "static" / "mathjax" / "tex-svg.js"
-
-
-def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
-    """Put MathJax beside the pages, so that no request leaves the site when it is read."""
-    if exception is None and app.builder.format == "html":
-        copy_asset(
-            str(mathjax_file()), str(Path(app.outdir) / "_static" / "mathjax")
-        )
 
 
 def drop_thebe(
@@ -151,7 +131,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-skip-member", skip_field_aliases)
     # after the theme has added them
     app.connect("html-page-context", drop_thebe, priority=900)
-    app.connect("build-finished", copy_mathjax)
     return {
         "version": "1.0",
         "parallel_read_safe": True,
