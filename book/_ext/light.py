@@ -1,7 +1,8 @@
-"""Pages that arrive quickly: one stylesheet with what the pages use, scripts that wait, images at their size.
+"""Pages that arrive quickly: one stylesheet with what the pages use, one script that waits, images at their size.
 
-The theme brings two megabytes along. A page waits for its stylesheets, so they become one file that holds the rules
-some page can use, the icons that are shown (without the script that draws them) and the mathematics' font.
+The theme and the extensions ask for a dozen stylesheets, which a page waits for, and a dozen scripts. The stylesheet
+that takes their place holds the rules that some page can use, the icons that are shown (without the script of 1.5 MB
+that draws them) and the mathematics' font.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from mathematics import font_face
 from PIL import Image
 from sphinx.application import Sphinx
 
-STYLESHEET = "book.css"
-#: The theme's, in its order; basic.css is what theme.css imports.
+#: What the theme's own layout loads; basic.css is what its theme.css imports.
 THEME_CSS = ["basic.css", "styles/pydata-sphinx-theme.css"]
+THEME_JS = ["scripts/bootstrap.js", "scripts/pydata-sphinx-theme.js"]
 #: The icons' own rules and fonts, of which a dozen of two thousand icons would be used.
 ICON_SELECTOR = re.compile(r"\.fa-|\.fa[bsr]?\b|\.sr-only|\.svg-inline")
 ICON_CSS = """
@@ -41,85 +42,106 @@ def prepare(
     context: dict[str, Any],
     doctree: nodes.document | None,
 ) -> None:
-    """Let a page ask for one stylesheet, run its scripts once it is read, and know the size of its images."""
+    """Let a page ask for one stylesheet and one script, which _templates/layout.html names, and size its images."""
     if app.builder.format != "html":
         return
-    app.env.temp_data.setdefault("css", {}).update(
-        dict.fromkeys(css.filename for css in context["css_files"])
-    )
-    context["css_files"] = []
-    # What search.html adds expects the others to have run.
-    if page != "search":
-        for script in context["script_files"]:
-            if getattr(script, "filename", None):
-                script.attributes["defer"] = "defer"
+    asked = app.env.temp_data
+    for css in context["css_files"]:
+        asked.setdefault("css", {})[static_name(css)] = None
+    for script in context["script_files"]:
+        if script.filename:
+            asked.setdefault("js", {})[static_name(script)] = None
+        elif "DOCUMENTATION_OPTIONS" not in script.attributes["body"]:
+            asked.setdefault("settings", {})[script.attributes["body"]] = None
+    context["css_files"], context["script_files"] = [], []
     if "body" in context:
-        context["body"] = re.sub(
-            r'<img [^>]*src="[^"]*_images/([^"]+)\.png"[^>]*>',
-            lambda match: _image(app, match),
+        sized = re.sub(
+            r'<img [^>]*src="[^"]*_images/([^"]+\.png)"[^>]*>',
+            lambda match: _sized(app, *match.group(0, 1)),
             context["body"],
         )
+        # the images, and the links to them
+        context["body"] = re.sub(r'(_images/[^"]+)\.png"', r'\1.webp"', sized)
 
 
-def _image(app: Sphinx, match: re.Match[str]) -> str:
-    path = next(
-        Path(app.srcdir, source)
-        for source, (_, name) in app.env.images.items()
-        if name == f"{match[1]}.png"
-    )
-    with Image.open(path) as image:
+def static_name(asset: Any) -> str:
+    """Return the path of a stylesheet or a script below _static."""
+    return str(asset.filename).removeprefix("_static/")
+
+
+def _sized(app: Sphinx, tag: str, name: str) -> str:
+    """Give an image the width and height that it is shown with, and let it come when it is near."""
+    sources = (path for path, (_, copy) in app.env.images.items() if copy == name)
+    with Image.open(Path(app.srcdir, next(sources))) as image:
         width, height = image.size
-    tag = match[0].replace(f"{match[1]}.png", f"{match[1]}.webp")
-    shown = re.search(r"width: (\d+)px;?", tag)
+    shown = re.search(r' style="width: (\d+)px;"', tag)
     if shown:
         width, height = int(shown[1]), round(height * int(shown[1]) / width)
-        tag = tag.replace(shown[0], "").replace(' style=""', "")
-    return tag.replace(
-        "<img ",
-        f'<img width="{width}" height="{height}" loading="lazy" decoding="async" ',
-    )
+        tag = tag.replace(shown[0], "")
+    size = f'width="{width}" height="{height}"'
+    return tag.replace("<img ", f'<img {size} loading="lazy" decoding="async" ')
 
 
 def finish(app: Sphinx, exception: Exception | None) -> None:
-    """Write the stylesheet, repack the images without loss, and take away what no page asks for any longer."""
+    """Write book.js and book.css, and take away what no page asks for any longer."""
     if exception is not None or app.builder.format != "html":
         return
     out, static = Path(app.outdir), Path(app.outdir, "_static")
-    pages = "".join(
-        path.read_text("utf-8") for path in sorted(out.rglob("*.html"))
-    )
+    asked = app.env.temp_data
+    scripts, stylesheets = [*asked["js"], *THEME_JS], [*THEME_CSS, *asked["css"]]
+    # A first "use strict" would hold for all, so there is a semicolon before it.
+    js = "\n;".join(["", *asked["settings"], *texts(static, scripts)])
+    (static / "book.js").write_text(js, "utf-8")
+    pages = "".join(texts(out, sorted(out.rglob("*.html"))))
+    css = stylesheet(static, "\n".join(texts(static, stylesheets)), pages)
+    (static / "book.css").write_text(css, "utf-8")
+    repack(out / "_images")
+    shutil.rmtree(static / "vendor")
+    for name in {
+        *scripts,
+        *stylesheets,
+        *static.rglob("*.map"),
+        *static.rglob("fontawesome.js*"),
+    }:
+        (static / name).unlink()
+
+
+def texts(folder: Path, names: Iterable[str | Path]) -> list[str]:
+    """Read files of a folder."""
+    return [(folder / name).read_text("utf-8") for name in names]
+
+
+def stylesheet(static: Path, css: str, pages: str) -> str:
+    """Return all that the pages need: the mathematics' font, the rules of some CSS that are used, the icons."""
     scripts = "".join(
-        path.read_text("utf-8")
-        for path in static.rglob("*.js")
-        if path.name != "fontawesome.js"
+        texts(
+            static,
+            set(static.rglob("*.js")) - set(static.rglob("fontawesome.js")),
+        )
     )
-    words = set(re.findall(r"[\w-]+", pages + scripts))
-    names = THEME_CSS + [
-        name.removeprefix("_static/") for name in app.env.temp_data["css"]
-    ]
-    css = "\n".join((static / name).read_text("utf-8") for name in names)
-    mathematics = re.sub(
-        "<[^>]+>", "", "".join(re.findall("<math.*?</math>", pages, re.DOTALL))
+    words = set(re.findall(r"[\w-]+", scripts)).union(
+        *map(str.split, re.findall(r'(?:class|id)="([^"]*)"', pages))
     )
-    theme = static / "styles" / "pydata-sphinx-theme.css"
-    parts = [
-        font_face(mathematics),
-        "".join(used(css, words)),
-        ICON_CSS,
-        *icons(theme, static / "vendor/fontawesome/webfonts", words),
-    ]
-    (static / STYLESHEET).write_text("".join(parts), "utf-8")
-    for path in (out / "_images").glob("*.png"):
+    mathematics = re.findall("<math.*?</math>", pages, re.DOTALL)
+    fonts = static / "vendor" / "fontawesome" / "webfonts"
+    return "".join(
+        [
+            font_face(re.sub("<[^>]+>", "", "".join(mathematics))),
+            *used(css, words),
+            ICON_CSS,
+            *icons(css, fonts, words),
+        ]
+    )
+
+
+def repack(images: Path) -> None:
+    """Store PNG images as WebP, which takes a third of the bytes for the same pixels."""
+    for path in images.glob("*.png"):
         with Image.open(path) as image:
             opaque = image.convert("RGB")
         opaque.save(
             path.with_suffix(".webp"), lossless=True, method=1, quality=20
         )
-        path.unlink()
-    for name in names:
-        (static / name).unlink(missing_ok=True)
-    shutil.rmtree(static / "vendor")
-    for path in {*static.rglob("*.map"), *static.rglob("fontawesome.js*")}:
         path.unlink()
 
 
@@ -175,13 +197,11 @@ def _is_used(selector: list[Any], words: set[str]) -> bool:
     return words.issuperset(names)
 
 
-def icons(theme: Path, fonts: Path, words: set[str]) -> Iterator[str]:
-    """Yield, for each icon that a page shows, a rule with its outline."""
+def icons(css: str, fonts: Path, words: set[str]) -> Iterator[str]:
+    """Yield a rule with the outline of each icon that is used; the CSS says which character of the fonts it is."""
     codes = {
         name: int(code, 16)
-        for names, code in re.findall(
-            r'([^{}]+)\{content:"\\([0-9a-f]+)"\}', theme.read_text("utf-8")
-        )
+        for names, code in re.findall(r'([^{}]+)\{content:"\\([0-9a-f]+)"\}', css)
         for name in re.findall(r"\.(fa-[\w-]+)", names)
         if name in words
     }
@@ -206,5 +226,5 @@ def icons(theme: Path, fonts: Path, words: set[str]) -> Iterator[str]:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect to Sphinx's events, after the theme and the other extensions have added their files."""
     app.connect("html-page-context", prepare, priority=950)
-    app.connect("build-finished", finish)
+    app.connect("build-finished", finish, priority=950)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

@@ -57,10 +57,7 @@ def mathml(tex: str, display: bool) -> str:
                 letter = ElementTree.Element("mrow")
                 letter.extend([element[0], prime])
                 element.tag, element[:] = "msub", [letter, element[1]]
-        elif (
-            element.tag == "mo"
-            and element.text == "\N{COMBINING LOW LINE}"
-        ):
+        elif element.tag == "mo" and element.text == "\N{COMBINING LOW LINE}":
             element.text = "\N{OVERLINE}"
     return ElementTree.tostring(root, encoding="unicode")
 
@@ -118,7 +115,7 @@ def font_face(text: str) -> str:
     subset.save_font(font, file, options)
     data = b64encode(file.getvalue()).decode()
     return (
-        '@font-face{font-family:"Book math";'
+        '@font-face{font-family:"Book math";font-display:block;'
         f'src:url("data:font/woff2;base64,{data}") format("woff2")}}\n'
     )
 

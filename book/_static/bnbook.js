@@ -27,14 +27,14 @@
 
   // A box that scrolls sideways must be reachable by keyboard; in a folded solution it has no width until it opens.
   const reach = () =>
-    each(".bd-article :is(pre, .pst-scrollable-table-container)", (box) => {
+    each(".bd-article :is(pre, div.math, .pst-scrollable-table-container)", (box) => {
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     });
   window.addEventListener("load", reach);
   document.addEventListener("click", () => setTimeout(reach, 100));
   window.addEventListener("resize", reach);
 
+  // After the theme has prepared its search button, whose label depends on the keyboard.
   document.addEventListener("DOMContentLoaded", repair);
-  // Again at the end: the icons are replaced by SVG, title and all, once the page has loaded.
-  window.addEventListener("load", () => requestAnimationFrame(repair));
+  window.addEventListener("load", repair);
 })();
