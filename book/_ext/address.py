@@ -34,7 +34,9 @@ def published(environ: Mapping[str, str]) -> str | None:
     if not name:
         return None
     host = f"{owner.lower()}.github.io"
-    return f"https://{host}/" if name.lower() == host else f"https://{host}/{name}/"
+    return (
+        f"https://{host}/" if name.lower() == host else f"https://{host}/{name}/"
+    )
 
 
 def remote_of(folder: Path) -> str:

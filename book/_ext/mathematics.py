@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+import re
 from html import unescape
-from importlib.resources import files
-from io import BytesIO
+from importlib.util import find_spec
+from pathlib import Path
 from unicodedata import decomposition, name
 from xml.etree import ElementTree
 
 from docutils import nodes
-from fontTools import subset
 from math_core import LatexError, LatexToMathML
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -19,6 +18,12 @@ from sphinx.writers.html5 import HTML5Translator
 
 CONVERTER = LatexToMathML(fancy_error=False)
 LOG = logging.getLogger(__name__)
+
+#: STIX Two Math, for which alone the package is installed.
+FONT = Path(
+    find_spec("ziamath").submodule_search_locations[0],
+    "fonts/STIXTwoMath-Regular.ttf",
+)
 
 #: What stands for each letter that is alone in its ``mi``: a character of its own.
 ITALIC = {"h": "\N{PLANCK CONSTANT}"} | {
@@ -95,29 +100,12 @@ def visit_block(self: HTML5Translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
-def font_face(text: str) -> str:
-    """Return the CSS that brings STIX Two Math along, cut down to the characters that a text of MathML draws.
-
-    The few kilobytes that are left travel in the stylesheet itself: mathematics is there at the first paint.
-    """
-    options = subset.Options(
-        flavor="woff2", layout_features=[], hinting=False, name_IDs=[0, 13]
-    )
-    font = subset.load_font(
-        files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf", options
-    )
-    characters = set(unescape(text)) | {"√"}  # which an msqrt draws
-    italics = {ITALIC.get(character, "") for character in characters}
-    subsetter = subset.Subsetter(options)
-    subsetter.populate(text="".join(characters | italics))
-    subsetter.subset(font)
-    file = BytesIO()
-    subset.save_font(font, file, options)
-    data = b64encode(file.getvalue()).decode()
-    return (
-        '@font-face{font-family:"Book math";font-display:block;'
-        f'src:url("data:font/woff2;base64,{data}") format("woff2")}}\n'
-    )
+def characters(pages: str) -> set[str]:
+    """Return the characters that the mathematics of some pages is drawn with."""
+    elements = "".join(re.findall("<math.*?</math>", pages, re.DOTALL))
+    written = set(unescape(re.sub("<[^>]+>", "", elements)))
+    # √ is what an msqrt draws
+    return written | {ITALIC.get(letter, "√") for letter in written}
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -18,6 +18,8 @@
     });
     // A list may hold list items only.
     each(".citation-list > .citation", (entry) => entry.setAttribute("role", "listitem"));
+    // A link in the title of a folded answer leads away; the script that folds takes it for a click on the title.
+    each(".admonition-title > a", (link) => link.addEventListener("click", (event) => event.stopPropagation()));
     // Everything on the page belongs to a landmark, the logo too.
     each("#pst-primary-sidebar:not([role])", (sidebar) => {
       sidebar.setAttribute("role", "region");
@@ -34,7 +36,7 @@
   document.addEventListener("click", () => setTimeout(reach, 100));
   window.addEventListener("resize", reach);
 
-  // After the theme has prepared its search button, whose label depends on the keyboard.
   document.addEventListener("DOMContentLoaded", repair);
+  // Again at the end: on the search page the theme's own preparations come after these.
   window.addEventListener("load", repair);
 })();

@@ -78,6 +78,7 @@ def browser(request, site):
 def context(browser, width, theme="light", **options):
     """A reader with a window of some width, who chose a theme."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, **options)
+    context.set_default_timeout(6000)
     context.add_init_script(f"localStorage.mode = localStorage.theme = '{theme}'")
     return context
 
