@@ -56,6 +56,7 @@ book: $(INSTALLED) ## build the site, warnings as errors, and say where to open 
 
 test: $(INSTALLED) ## every unit test, then every notebook against its stored outputs
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=600 tests book
+	@echo "No browser was asked. The built site is read in one by: make test-site"
 
 $(LAB): $(INSTALLED)
 	$(INSTALL) jupyterlab==4.6.6 jupyterlab-myst==2.7.0
@@ -69,8 +70,9 @@ $(SITE_TESTS): $(INSTALLED) requirements-site.txt
 	$(INSTALL) -r requirements-site.txt
 	@touch $(SITE_TESTS)
 
-test-site: $(SITE_TESTS) book ## build the site and read every page of it in a browser
-	BOOK_SITE=_build/html $(BIN)/python -m pytest tests/site
+SITE_ARGS ?=
+test-site: $(SITE_TESTS) book ## build the site and read every page of it in a browser, in ten minutes
+	BOOK_SITE=_build/html $(BIN)/python -m pytest tests/site $(SITE_ARGS)
 
 $(FRAMEWORKS): $(INSTALLED) requirements-frameworks.txt
 	rm -f $(FRAMEWORKS)

@@ -1,4 +1,4 @@
-"""What this book adds to Sphinx: figures of one size, a tidy API page."""
+"""What this book adds to Sphinx: figures of one size, descriptions of pages, a tidy API page."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import importlib
 import inspect
 import re
 import struct
+from html import unescape
 from pathlib import Path
+from textwrap import shorten
 from types import ModuleType
 from typing import Any
 
+from docutils import nodes
+from mathematics import mathml
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -27,6 +31,24 @@ def drop_thebe(
 
     scripts = context["script_files"]
     scripts[:] = [script for script in scripts if not is_thebe(script)]
+
+
+def describe(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Let a page be described by its first paragraph, where a search engine or a message shows a link to it."""
+    first = next(doctree.findall(nodes.paragraph), None) if doctree else None
+    if first is None:
+        return
+    paragraph = first.deepcopy()
+    for formula in list(paragraph.findall(nodes.math)):
+        text = re.sub("<[^>]+>", "", mathml(formula.astext(), display=False))
+        formula.parent.replace(formula, nodes.Text(unescape(text)))
+    context["description"] = shorten(
+        paragraph.astext(), width=200, placeholder=" …"
+    )
+    if app.config.html_baseurl:
+        context["preview"] = f"{app.config.html_baseurl}_static/readme.png"
 
 
 def png_inches(path: Path) -> float | None:
@@ -131,6 +153,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-skip-member", skip_field_aliases)
     # after the theme has added them
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", describe)
     return {
         "version": "1.0",
         "parallel_read_safe": True,

@@ -78,7 +78,8 @@ def browser(request, site):
 def context(browser, width, theme="light", **options):
     """A reader with a window of some width, who chose a theme."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, **options)
-    context.set_default_timeout(6000)
+    context.set_default_timeout(10_000)
+    context.set_default_navigation_timeout(60_000)
     context.add_init_script(f"localStorage.mode = localStorage.theme = '{theme}'")
     return context
 

@@ -27,7 +27,7 @@ class Visit:
         page.on("response", lambda reply: reply.ok or self.failed.append(reply.url))
         page.goto(address)
         page.evaluate("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
-        page.wait_for_load_state("networkidle")
+        page.wait_for_function("[...document.images].every(image => image.complete)")
 
 
 @pytest.fixture(
