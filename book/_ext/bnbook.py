@@ -51,6 +51,18 @@ def describe(
         context["preview"] = f"{app.config.html_baseurl}_static/readme.png"
 
 
+def mend(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Mend what a page of Sphinx says to a screen reader.
+
+    The empty corner of a table heads nothing, and the bodies of all exercises and answers have one name.
+    """
+    if "body" in context:
+        body = re.sub(r"<th[^>]*>(?:<p></p>)?</th>", "<td></td>", context["body"])
+        context["body"] = re.sub(r' id="(?:exercise|solution)-content"', "", body)
+
+
 def png_inches(path: Path) -> float | None:
     """Return the width in inches that a PNG was drawn for, or None if its header does not say."""
     with path.open("rb") as file:
@@ -154,6 +166,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     # after the theme has added them
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", describe)
+    app.connect("html-page-context", mend)
     return {
         "version": "1.0",
         "parallel_read_safe": True,

@@ -36,8 +36,9 @@ ITALIC = {"h": "\N{PLANCK CONSTANT}"} | {
 def mathml(tex: str, display: bool) -> str:
     r"""Convert TeX to MathML.
 
-    Two things are written as browsers draw them best. A prime stands beside its letter instead of above it, because
-    the fonts raise it already. The line of ``\overline`` is the character that stretches and keeps its place.
+    Three things are written as browsers draw them best. A prime stands beside its letter instead of above it, because
+    the fonts raise it already. The line of ``\overline`` is the character that stretches and keeps its place. What an
+    ``\underbrace`` holds together is left to the stylesheet: chromium cuts the ends off a long brace.
 
     Raises
     ------
@@ -62,6 +63,9 @@ def mathml(tex: str, display: bool) -> str:
                 letter = ElementTree.Element("mrow")
                 letter.extend([element[0], prime])
                 element.tag, element[:] = "msub", [letter, element[1]]
+        elif element.tag == "munder" and element[-1].text == "⏟":
+            element.remove(element[-1])
+            element.tag, element.attrib = "mrow", {"class": "bn-underbrace"}
         elif element.tag == "mo" and element.text == "\N{COMBINING LOW LINE}":
             element.text = "\N{OVERLINE}"
     return ElementTree.tostring(root, encoding="unicode")

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from urllib.request import urlopen
 
 import address
+import bnbook
 import light
 import mathematics
 import numpy as np
@@ -31,6 +32,7 @@ def test_mathematics_is_mathml_of_its_letters():
         (r"\gamma'", "<mrow><mi>γ</mi><mo "),  # beside its letter, not above it
         (r"\gamma'_c", "<msub><mrow><mi>γ</mi><mo "),
         (r"\overline g", ">‾</mo>"),  # not the combining line, which stands a letter too far left
+        (r"\underbrace{x}_y", '<munder><mrow class="bn-underbrace"><mi>x</mi></mrow><mi>y</mi></munder>'),
         (r"\operatorname{Var}[x]", "<mi>Var</mi>"),
     ],
 )
@@ -97,6 +99,14 @@ def test_an_image_knows_its_size_before_it_comes(tmp_path):
     shown = light._sized(app, '<img alt="a" src="_images/x.png" style="width: 700px;" />', "x.png")
     assert shown.startswith('<img width="700" height="300" loading="lazy"') and "style" not in shown
     assert 'width="1400" height="600"' in light._sized(app, '<img src="_images/x.png" />', "x.png")
+
+
+def test_the_corner_of_a_table_heads_nothing():
+    context = {
+        "body": '<th class="head"><p></p></th><th class="head"><p>a</p></th><section id="solution-content">'
+    }
+    bnbook.mend(None, "", "", context, None)
+    assert context["body"] == '<td></td><th class="head"><p>a</p></th><section>'
 
 
 # Addresses.
