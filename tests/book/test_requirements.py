@@ -11,7 +11,7 @@ import pytest
 
 #: Run by name, not imported: from the Makefile, as the notebooks' kernel, or by _config.yml.
 RUN = {
-    "brotli": ("book/_ext/mathematics.py", 'flavor="woff2"'),
+    "brotli": ("book/_ext/light.py", 'flavor="woff2"'),
     "expecttest": ("tests/layers/test_drop_in.py", "torch.testing._internal"),
     "ipykernel": ("tools/run_notebooks.py", "python3"),
     "jupyter-book": ("Makefile", "jupyter-book build"),
