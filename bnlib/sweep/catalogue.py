@@ -265,6 +265,16 @@ EXPERIMENTS = {
             shared=HELD_OUT,
         ),
         Experiment(
+            "depth_and_adam",
+            "And ten layers of sigmoids with Adam?",
+            5,
+            grid(norm=PLAIN_AND_BN, learning_rate=(0.0003, 0.001, 0.003, 0.01), std=(0.1, 0.2, 0.4)),
+            looks((200, 200), (2000, 900)),
+            seeds=5,
+            tuned=("learning_rate", "std"),
+            shared={"optimizer": "adam", "hidden_layers": 10, **HELD_OUT},
+        ),
+        Experiment(
             "placement",
             "Batch normalization before or after the activation, or not at all?",
             28,
@@ -277,14 +287,34 @@ EXPERIMENTS = {
         Experiment(
             "batch_size",
             "How small may a mini-batch be, and do recomputed statistics help where moving averages fail?",
-            16,
+            33,
             [
-                {"activation": activation, **case}
-                for activation, rates, stds in (
-                    ("sigmoid", (0.03, 0.1, 0.3, 1.0), (0.1, 0.3)),
-                    ("relu", (0.003, 0.01, 0.03, 0.1), (0.1, 0.2)),
+                {"activation": activation, "norm": norm, "batch_size": size, **cell}
+                for activation, stds, rates_by_size in (
+                    (
+                        "sigmoid",
+                        (0.1, 0.2, 0.4, 0.8),
+                        {
+                            2: (0.01, 0.03, 0.1, 0.3, 1.0),
+                            4: (0.01, 0.03, 0.1, 0.3, 1.0),
+                            16: (0.1, 0.3, 1.0, 3.0),
+                            128: (0.1, 0.3, 1.0, 3.0, 10.0),
+                        },
+                    ),
+                    (
+                        "relu",
+                        (0.025, 0.05, 0.1, 0.2),
+                        {
+                            2: (0.001, 0.003, 0.01, 0.03, 0.1),
+                            4: (0.003, 0.01, 0.03, 0.1, 0.3),
+                            16: (0.01, 0.03, 0.1, 0.3),
+                            128: (0.03, 0.1, 0.3, 1.0),
+                        },
+                    ),
                 )
-                for case in grid(norm=PLAIN_AND_BN, batch_size=(2, 4, 16, 128), learning_rate=rates, std=stds)
+                for norm in PLAIN_AND_BN
+                for size, rates in rates_by_size.items()
+                for cell in grid(learning_rate=rates, std=stds)
             ],
             looks((300, 300), (1500, 1200)),
             seeds=5,
@@ -305,7 +335,7 @@ EXPERIMENTS = {
         Experiment(
             "weight_decay",
             "Where decay helps, should gamma and beta decay with the weights?",
-            14,
+            19,
             [
                 {
                     "norm": norm,
@@ -315,7 +345,7 @@ EXPERIMENTS = {
                 }
                 for norm, both in ((None, 0), ("before", 0), ("before", 1))
                 for decay in (0.0, 1e-3, 3e-3, 1e-2, 3e-2)[both:]
-                for rate in (0.03, 0.1, 0.3)
+                for rate in (0.03, 0.1, 0.3, 1.0)
             ],
             looks((300, 300), (3000, 2700)),
             seeds=5,
