@@ -6,3 +6,4 @@ from .models import *
 from .probes import *
 from .timing import *
 from .training import *
+from .workers import *
