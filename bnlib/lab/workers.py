@@ -44,7 +44,8 @@ def run_workers(
         ``torch.distributed`` tells it which worker it is. It computes on one thread.
     workers : int
     limit : float
-        Seconds after which whoever still runs is killed.
+        Seconds after which whoever still runs is killed. They count from the first meeting, since a start
+        takes its time; and once more for that.
     patience : float
         Seconds that a worker waits for the others at a meeting.
 
@@ -65,9 +66,7 @@ def run_workers(
         try:
             for process in processes:
                 process.start()
-            end = time.monotonic() + limit
-            for process in processes:
-                process.join(max(0.0, end - time.monotonic()))
+            _wait(processes, Path(folder), limit)
             found = {rank: _outcome(p, Path(folder, str(rank)), limit) for rank, p in enumerate(processes)}
         finally:
             for process in processes:
@@ -90,12 +89,22 @@ def _work(rank: int, function: Callable, workers: int, arguments, patience: floa
             world_size=workers,
             timeout=timedelta(seconds=patience),
         )
+        Path(folder, f"met-{rank}").touch()
         outcome = True, function(*arguments)
     except Exception as error:
         outcome = False, f"{type(error).__name__}: {error}"
     Path(folder, str(rank)).write_bytes(pickle.dumps(outcome))
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _wait(processes: list, folder: Path, limit: float) -> None:
+    """Until all have ended, or it has taken too long."""
+    end, met = time.monotonic() + limit, False
+    while any(process.is_alive() for process in processes) and time.monotonic() < end:
+        if not met and len(list(folder.glob("met-*"))) == len(processes):
+            end, met = time.monotonic() + limit, True
+        time.sleep(0.02)
 
 
 def _outcome(process, path: Path, limit: float) -> tuple[bool, object]:
