@@ -3,6 +3,7 @@
 from .cost import *
 from .data import *
 from .models import *
+from .parallel import *
 from .probes import *
 from .timing import *
 from .training import *

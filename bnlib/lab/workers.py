@@ -14,6 +14,9 @@ import torch.distributed as dist
 
 __all__ = ["WorkersError", "run_workers"]
 
+# Seconds that processes may take to be there: on a busy machine the import of torch alone takes many.
+START = 300.0
+
 
 class WorkersError(RuntimeError):
     """What went wrong, by worker.
@@ -44,8 +47,8 @@ def run_workers(
         ``torch.distributed`` tells it which worker it is. It computes on one thread.
     workers : int
     limit : float
-        Seconds after which whoever still runs is killed. They count from the first meeting, since a start
-        takes its time; and once more for that.
+        Seconds after which whoever still runs is killed, counted from the first meeting: until then there
+        are five minutes.
     patience : float
         Seconds that a worker waits for the others at a meeting.
 
@@ -82,13 +85,11 @@ def run_workers(
 def _work(rank: int, function: Callable, workers: int, arguments, patience: float, folder: str) -> None:
     torch.set_num_threads(1)
     try:
-        dist.init_process_group(
-            "gloo",
-            init_method=f"file://{folder}/meeting-place",
-            rank=rank,
-            world_size=workers,
-            timeout=timedelta(seconds=patience),
-        )
+        store = dist.FileStore(f"{folder}/meeting-place", workers)
+        store.set(f"here-{rank}", "")
+        store.wait([f"here-{other}" for other in range(workers)], timedelta(seconds=START))
+        patient = timedelta(seconds=patience)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=workers, timeout=patient)
         Path(folder, f"met-{rank}").touch()
         outcome = True, function(*arguments)
     except Exception as error:
@@ -100,7 +101,7 @@ def _work(rank: int, function: Callable, workers: int, arguments, patience: floa
 
 def _wait(processes: list, folder: Path, limit: float) -> None:
     """Until all have ended, or it has taken too long."""
-    end, met = time.monotonic() + limit, False
+    end, met = time.monotonic() + START, False
     while any(process.is_alive() for process in processes) and time.monotonic() < end:
         if not met and len(list(folder.glob("met-*"))) == len(processes):
             end, met = time.monotonic() + limit, True

@@ -181,15 +181,24 @@ def checkpointed(sizes, rank, generator):
 
 
 def compiled():
-    """Two compiled networks: one with breaks, and whether another without was refused."""
+    """A network compiled with breaks, and what is said of one without, and of an exported one."""
     rank, generator = dist.get_rank(), torch.Generator().manual_seed(0)
     prepare = lambda model: torch.compile(model, backend="eager")  # noqa: E731
     alike = steps_together(prepare, lambda m, u: m(u), (6, 6), rank, generator)
-    try:
-        torch.compile(convert_to_sync(network()), backend="eager", fullgraph=True)(torch.ones(6, 5).double())
-    except Exception as error:
-        return alike, type(error).__name__
-    return alike, "nothing"
+    torch.compiler.reset()  # else the graphs with breaks serve again
+    model, u = convert_to_sync(network()), torch.ones(6, 5).double()
+    said = []
+    for refused in (
+        lambda: torch.compile(model, backend="eager", fullgraph=True)(u),
+        lambda: torch.jit.trace(model, u, check_trace=False),
+        lambda: torch.export.export(model, (u,), strict=False),
+    ):
+        try:
+            refused()
+            said.append("nothing")
+        except Exception as error:
+            said.append(f"{type(error).__name__}: {error}")
+    return alike, said
 
 
 def copied_with_group(group):
