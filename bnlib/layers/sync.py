@@ -103,7 +103,7 @@ class SyncBatchNorm(BatchNormBase):
             raise
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance (C,) to normalize with: of all shares, or the kept."""
+        """Mean and variance (C,) to normalize with: of all shares, or kept ones."""
         group = self.group()
         if group is None:
             return super().statistics(x)

@@ -11,7 +11,14 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bnlib.layers import BatchNorm, BatchNorm1d, SyncBatchNorm, checkpoint, convert_to_sync, recompute_statistics
+from bnlib.layers import (
+    BatchNorm,
+    BatchNorm1d,
+    SyncBatchNorm,
+    checkpoint,
+    convert_to_sync,
+    recompute_statistics,
+)
 
 SHAPES = (12, 3), (12, 3, 5), (12, 3, 4, 5), (12, 3, 2, 3, 2)
 # how many of twelve examples each worker has
@@ -49,7 +56,7 @@ def unlike_new(norm):
 
 
 def whole_and_shares(make, sizes, rank, shape, generator, group=None, steps=3):
-    """How far a synchronized norm on shares is from a plain one on all of them, over some steps and in eval."""
+    """How far a synchronized norm on shares is from a plain one on all, over some steps and in eval."""
     ours, theirs = unlike_new(make(SyncBatchNorm).double()), unlike_new(make(BatchNorm).double())
     ours.process_group = group
     worst = 0.0
@@ -128,9 +135,7 @@ def all_empty():
 
 def twice(sizes, rank, generator):
     x_all = off_center((12, 3, 4, 5), generator)
-    dy_all, v_all = (
-        torch.randn(x_all.shape, generator=generator, dtype=torch.float64) for _ in range(2)
-    )
+    dy_all, v_all = (torch.randn(x_all.shape, generator=generator, dtype=torch.float64) for _ in range(2))
     found = []
     for norm, part in ((SyncBatchNorm(3), lambda v: v.split(sizes)[rank]), (BatchNorm(3), lambda v: v)):
         x, dy, v = (part(w).clone().requires_grad_() for w in (x_all, dy_all, v_all))
@@ -175,9 +180,7 @@ def in_ddp(sizes, rank, generator):
 
 
 def checkpointed(sizes, rank, generator):
-    return steps_together(
-        lambda m: m, lambda m, u: checkpoint(m, u.requires_grad_()), sizes, rank, generator
-    )
+    return steps_together(lambda m: m, lambda m, u: checkpoint(m, u.requires_grad_()), sizes, rank, generator)
 
 
 def compiled():
@@ -251,7 +254,9 @@ def mistakes():
     x = torch.randn(4, 3)
     norm = SyncBatchNorm(3)
     errors = {
-        "another layer's channels": error_of(SyncBatchNorm(5 if last else 3), torch.randn(4, 5 if last else 3)),
+        "another layer's channels": error_of(
+            SyncBatchNorm(5 if last else 3), torch.randn(4, 5 if last else 3)
+        ),
         "channels at first": error_of(norm, torch.randn(4, 5) if last else x),
         "fine": error_of(norm, x),
         "channels later": error_of(norm, torch.randn(4, 5) if last else x),
