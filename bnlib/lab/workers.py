@@ -72,7 +72,9 @@ def run_workers(
             _wait(processes, Path(folder), limit)
             found = {rank: _outcome(p, Path(folder, str(rank)), limit) for rank, p in enumerate(processes)}
         finally:
-            for process in processes:
+            for rank, process in enumerate(processes):
+                if Path(folder, str(rank)).exists():
+                    process.join(10)
                 if process.is_alive():
                     process.kill()
                     process.join()
@@ -94,7 +96,9 @@ def _work(rank: int, function: Callable, workers: int, arguments, patience: floa
         outcome = True, function(*arguments)
     except Exception as error:
         outcome = False, f"{type(error).__name__}: {error}"
-    Path(folder, str(rank)).write_bytes(pickle.dumps(outcome))
+    written = Path(folder, f"unfinished-{rank}")
+    written.write_bytes(pickle.dumps(outcome))
+    written.rename(Path(folder, str(rank)))  # there at once, or not at all
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -102,14 +106,18 @@ def _work(rank: int, function: Callable, workers: int, arguments, patience: floa
 def _wait(processes: list, folder: Path, limit: float) -> None:
     """Until all have ended, or it has taken too long."""
     end, met = time.monotonic() + START, False
-    while any(process.is_alive() for process in processes) and time.monotonic() < end:
+
+    def goes_on():
+        return any(p.is_alive() and not Path(folder, str(rank)).exists() for rank, p in enumerate(processes))
+
+    while goes_on() and time.monotonic() < end:
         if not met and len(list(folder.glob("met-*"))) == len(processes):
             end, met = time.monotonic() + limit, True
         time.sleep(0.02)
 
 
 def _outcome(process, path: Path, limit: float) -> tuple[bool, object]:
-    if path.exists() and not process.is_alive():
+    if path.exists():  # it may still be taking leave of the others
         return pickle.loads(path.read_bytes())
     if process.is_alive():
         return False, f"still running after {limit:g} s"

@@ -103,7 +103,7 @@ class SyncBatchNorm(BatchNormBase):
             raise
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance (C,) to normalize with: of all shares, or kept ones."""
+        """Mean and variance (C,) to normalize with: of all shares, or kept."""
         group = self.group()
         if group is None:
             return super().statistics(x)
@@ -214,7 +214,7 @@ def expect_one(what: str, found: list) -> None:
 
 
 class _Expected:
-    """Say in plain words that a collective has failed; the cause stays attached."""
+    """Say plainly that a collective has failed; the cause stays attached."""
 
     def __enter__(self) -> None:
         pass
