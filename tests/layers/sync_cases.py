@@ -115,15 +115,16 @@ def equality():
 
 
 def in_float32(sizes, rank, generator):
-    x = (1000 + torch.randn(12, 3, 4, 5, generator=generator)).split(sizes)[rank]
-    norm = SyncBatchNorm(3, momentum=1.0)
-    y = norm(x)
+    """A mean a thousand spreads away, where sums of squares would leave one digit of the variance."""
+    x_all = 1000 + torch.randn(12, 3, 4, 5, generator=generator)
+    norm, whole = SyncBatchNorm(3, momentum=1.0), BatchNorm(3, momentum=1.0).double()
+    y = norm(x_all.split(sizes)[rank])
+    whole(x_all.double())
     assert y.dtype == torch.float32
-    # a mean a thousand spreads away: sums of squares would leave about one digit of the variance
     gathered = [torch.zeros_like(norm.running_var) for _ in sizes]
     dist.all_gather(gathered, norm.running_var)
     assert all(torch.equal(v, gathered[0]) for v in gathered)
-    return (norm.running_var - 1).abs().max().item() * 1e-12  # of order one tenth: a sample's variance
+    return (norm.running_var / whole.running_var - 1).abs().max().item()
 
 
 def all_empty():

@@ -42,7 +42,7 @@ def test_output_gradients_and_statistics_are_those_of_one_process(equal):
         (rank, *case): worst
         for rank, found in enumerate(equal)
         for case, (worst, _) in found.items()
-        if not worst < 1e-12
+        if not worst < (1e-6 if case[0] == "float32" else 1e-12)
     }
     assert not wrong
     assert len(equal[0]) >= 60
