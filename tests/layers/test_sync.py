@@ -42,7 +42,7 @@ def test_output_gradients_and_statistics_are_those_of_one_process(equal):
         (rank, *case): worst
         for rank, found in enumerate(equal)
         for case, (worst, _) in found.items()
-        if not worst < (1e-6 if case[0] == "float32" else 1e-12)
+        if not worst < (1e-4 if case[0] == "float32" else 1e-12)
     }
     assert not wrong
     assert len(equal[0]) >= 60
@@ -84,7 +84,7 @@ def test_a_worker_with_something_else_ends_the_step_for_all_and_moves_nothing(wo
 def test_a_worker_that_is_gone_or_late_is_an_error_for_all(how):
     with pytest.raises(WorkersError) as caught:
         # the one that hangs is killed after the others have lost their patience
-        run_workers(sync_cases.one_fails, 3, how, limit=60, patience=5)
+        run_workers(sync_cases.one_fails, 3, how, limit=30, patience=5)
     own = {"dies": "killed by SIGKILL", "raises": "KeyError", "hangs": "still running"}[how]
     assert list(caught.value.found) == [2] and own in caught.value.found[2], caught.value
     for rank in (0, 1):
