@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -57,14 +58,22 @@ def test_no_steps_are_refused(data):
         train_share(network(), data, steps=0)
 
 
-def test_torchrun_has_the_losses_of_one_process():
+def test_torchrun_on_two_hosts_has_the_losses_of_one_process():
     command = [sys.executable, "-m", "bnlib.lab", "--double", "--steps", "3", "--batch-size", "31"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    with socket.socket() as free:  # two on one machine find each other as two machines do
+        free.bind(("127.0.0.1", 0))
+        meet = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free.getsockname()[1]}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    found = []
-    for line in (command, [*torchrun, *command[1:]]):
-        run = subprocess.run(line, capture_output=True, text=True, timeout=300, env=environment)
-        assert run.returncode == 0, run.stderr
-        found.append(json.loads(run.stdout.splitlines()[-1]))
-    assert [of["workers"] for of in found] == [1, 2]
-    torch.testing.assert_close(found[0]["loss"], found[1]["loss"], rtol=1e-12, atol=1e-12)
+    printed = subprocess.check_output(command, text=True, env=environment)
+    host = [*torchrun, *meet, *command[1:]]
+    hosts = [subprocess.Popen(host, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    try:
+        printed += "".join(host.communicate(timeout=300)[0] for host in hosts)
+    finally:
+        for host in hosts:
+            host.terminate()
+    assert [host.returncode for host in hosts] == [0, 0]
+    alone, together = map(json.loads, printed.splitlines())  # worker 0 speaks for all
+    assert (alone["workers"], together["workers"]) == (1, 2)
+    torch.testing.assert_close(together["loss"], alone["loss"], rtol=1e-12, atol=1e-12)
