@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from .style import FAINT, FIRST, GRAY, SECOND, THIRD, check_axes, check_shape, log_log
+from .style import FAINT, FIRST, GRAY, SECOND, THIRD, check_axes, check_shape, colored, log_log
 
 __all__ = ["plot_error_by_share", "plot_times", "plot_who_shares"]
 
@@ -71,15 +71,15 @@ def plot_times(
     Parameters
     ----------
     measured, modelled : mapping of str to ((k,), (k,))
-        Workers and seconds, by what is synchronized; the same names in both.
+        Workers and seconds, by what is synchronized: at most three, the same in both.
     """
-    for i, (name, (workers, seconds)) in enumerate(measured.items()):
+    for marker, (color, name, (workers, seconds)) in zip("osD", colored(measured), strict=False):
         workers = check_shape(workers, ("k",), "workers")
         seconds = check_shape(seconds, workers.shape, "seconds")
-        ax.plot(workers, 1e3 * seconds, "osD"[i], color=f"C{i}", label=name)
+        ax.plot(workers, 1e3 * seconds, marker, color=color, label=name)
         workers, seconds = modelled[name]
         workers = check_shape(workers, ("k",), "workers")
-        ax.plot(workers, 1e3 * check_shape(seconds, workers.shape, "seconds"), color=f"C{i}")
+        ax.plot(workers, 1e3 * check_shape(seconds, workers.shape, "seconds"), color=color)
     ax.set(xlabel="workers", ylabel="milliseconds for one norm")
     log_log(ax, [2**k for k in range(1, 11)])
     ax.legend(title="dots measured, lines a model")

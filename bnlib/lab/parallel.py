@@ -66,6 +66,8 @@ def train_share(
     ------
     ValueError
         If steps is not positive, or the batch size does not fit the data.
+    FloatingPointError
+        If a loss is not finite, on every worker.
 
     Notes
     -----

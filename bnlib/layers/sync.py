@@ -31,12 +31,10 @@ class SyncBatchNorm(BatchNormBase):
     and be empty. The running statistics are the same on all workers, bit for bit.
 
     Where there is no initialized process group, or a single worker in it, it is
-    a `BatchNorm`.
+    a `BatchNorm`. All other arguments are those of one, and so is the state dict.
 
     Parameters
     ----------
-    num_features, eps, momentum, affine, track_running_stats, bias
-        As in `BatchNorm`, and so is the state dict.
     process_group : torch.distributed.ProcessGroup, optional
         The workers whose shares make one batch. By default all.
 
