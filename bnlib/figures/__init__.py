@@ -15,6 +15,7 @@ from .frameworks import *
 from .full_experiment import *
 from .inference import *
 from .introduction import *
+from .many_workers import *
 from .mistakes import *
 from .normalization import *
 from .scale import *

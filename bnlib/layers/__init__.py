@@ -13,3 +13,5 @@ from .handmade import *
 from .kinds import *
 from .masked import *
 from .population import *
+from .sync import *
+from .synchronizing import *

@@ -55,7 +55,7 @@ def as_torch(model: nn.Module, plain: type[nn.Module] | None = None) -> nn.Modul
     To be called before ``torch.jit.script``, not after: a scripted or traced
     module shows no classes, and no norm is found in it.
     """
-    return _with_kinds(model, lambda name, norm: _theirs(name, norm, plain))
+    return with_kinds(model, lambda name, norm: _theirs(name, norm, plain))
 
 
 def from_torch(model: nn.Module) -> nn.Module:
@@ -69,10 +69,10 @@ def from_torch(model: nn.Module) -> nn.Module:
         If a norm is of another class than ``nn.BatchNorm1d``, ``2d`` or ``3d``: a
         subclass, or a norm that is synchronized or lazy.
     """
-    return _with_kinds(model, _ours)
+    return with_kinds(model, _ours)
 
 
-def _with_kinds(model: nn.Module, kind: Callable) -> nn.Module:
+def with_kinds(model: nn.Module, kind: Callable) -> nn.Module:
     """A copy of a model, each norm of the class that `kind` says."""
     norms = [(n, m) for n, m in model.named_modules() if is_batch_norm(m)]
     kinds = {name: kind(name, norm) for name, norm in norms}
@@ -82,7 +82,8 @@ def _with_kinds(model: nn.Module, kind: Callable) -> nn.Module:
             # Both keep the same things under the same names, so that only the
             # class changes: hooks, and a norm in two places, come along.
             norm = model.get_submodule(name)
-            vars(norm).pop("dimensions", None)
+            for name_of_its_own in ("dimensions", "process_group", "agreed"):
+                vars(norm).pop(name_of_its_own, None)
             norm.__class__ = kinds[name]
     return model
 

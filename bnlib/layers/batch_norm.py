@@ -197,9 +197,9 @@ class BatchNorm(BatchNormBase, _BatchNorm):
     ``nn.BatchNorm1d``, ``2d`` and ``3d`` sees ours of those names, and not
     `BatchNorm`, which is none of the three.
 
-    In several processes each norm takes the statistics of its own batch.
-    ``SyncBatchNorm.convert_sync_batchnorm`` makes torch.nn's synchronized norms
-    of ours.
+    In several processes each norm takes the statistics of its own batch;
+    `convert_to_sync` makes norms of it that take those of all. Torch's
+    ``SyncBatchNorm.convert_sync_batchnorm`` makes torch.nn's synchronized ones.
 
     Under ``torch.func.vmap`` each example would move the same buffers, which
     torch refuses: use eval mode or ``track_running_stats=False`` there.

@@ -40,7 +40,7 @@ class GuardedBatchNorm(BatchNormBase):
 
     def keep(self, mean: Tensor, unbiased_var: Tensor) -> None:
         """Move the running statistics if they stay finite, else refuse."""
-        if _is_traced():
+        if is_traced():
             raise RuntimeError(
                 "expected to be run (got traced or exported, where nothing can "
                 "be raised): take a SkippingBatchNorm, with the same state dict, "
@@ -101,7 +101,7 @@ class SkippingBatchNorm(GuardedBatchNorm):
         return x if self.finite(mean, var).all() else x[:0]
 
 
-def _is_traced() -> bool:
+def is_traced() -> bool:
     """Whether this run is being recorded, by torch.jit.trace or torch.export."""
     # dynamo is no such run: where it cannot go on, it breaks the graph
     compiler = torch.compiler

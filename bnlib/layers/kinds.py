@@ -5,6 +5,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from .batch_norm import BatchNorm, BatchNormBase
 from .frozen import FrozenBatchNorm
+from .sync import SyncBatchNorm
 
 __all__ = [
     "counted",
@@ -21,7 +22,11 @@ FORWARDS = (
     _BatchNorm.forward,
     nn.SyncBatchNorm.forward,
 )
-STATISTICS = (BatchNormBase.statistics, FrozenBatchNorm.statistics)
+STATISTICS = (
+    BatchNormBase.statistics,
+    FrozenBatchNorm.statistics,
+    SyncBatchNorm.statistics,
+)
 RANKS = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.BatchNorm3d: (5,)}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from bnlib.reference.statistics import Population, Statistics
@@ -86,6 +87,7 @@ def recompute_statistics(
     batches: Iterable,
     combine: Callable[[list[Statistics]], Population] = pooled,
     call: Callable = _first_input,
+    process_group=None,
 ) -> nn.Module:
     """Set the running statistics of a model from the training data, as it is now.
 
@@ -107,6 +109,12 @@ def recompute_statistics(
     call : callable
         Sends a batch through the model, when it takes more than one input: for
         padded sequences, ``lambda model, batch: model(batch.x, batch.mask)``.
+    process_group : torch.distributed.ProcessGroup, optional
+        Workers that each pass their own share of the batches, as
+        ``torch.distributed.group.WORLD``: all of them end with the statistics of
+        all the data, the same bit for bit. A share may be empty, but
+        `SyncBatchNorm` in training wants as many batches on every worker. By
+        default this process has all the data.
 
     Returns
     -------
@@ -119,14 +127,15 @@ def recompute_statistics(
         If there is no batch, or no batch norm that keeps running statistics, or
         one that no batch reaches, or `combine` refuses. The running statistics
         are then left as they were.
+    RuntimeError
+        If another worker cannot measure its share, or has other norms.
 
     Notes
     -----
     Source: Ioffe & Szegedy 2015, Algorithm 2; Wu & Johnson 2021, section 3.
 
-    Of several processes, each measures the batches that it is given, and nothing
-    is exchanged: take the statistics in one, over all of the data, and broadcast
-    its buffers. In a scripted or traced module no norm is found.
+    Several workers exchange the statistics of all batches once, at the end. In a
+    scripted or traced module no norm is found.
     """
     names = {m: name for name, m in model.named_modules() if keeps_statistics(m)}
     norms = list(names)
@@ -136,7 +145,10 @@ def recompute_statistics(
             "(got none)"
         )
     with torch.no_grad():
-        seen = _measure(model, norms, batches, call)
+        if process_group is None:
+            seen = _measure(model, norms, batches, call)
+        else:
+            seen = _measure_shares(model, names, batches, call, process_group)
         missed = [names[norm] for norm, measured in seen.items() if not measured]
         if missed:
             raise ValueError(
@@ -179,3 +191,38 @@ def _measure(
         for norm, mode in modes.items():
             norm.train(mode)
     return seen
+
+
+def _measure_shares(
+    model: nn.Module,
+    names: dict[nn.Module, str],
+    batches: Iterable,
+    call: Callable,
+    group,
+) -> dict[nn.Module, list[Statistics]]:
+    """What the batches of all workers say, by rank; all raise if one has to."""
+    own, error = {}, None
+    try:
+        seen = _measure(model, list(names), batches, call)
+        own = {
+            names[norm]: [(mean.cpu(), var.cpu(), m) for mean, var, m in measured]
+            for norm, measured in seen.items()
+        }
+    except Exception as caught:
+        error = caught
+    trouble = None if error is None else f"{type(error).__name__}: {error}"
+    everyone = [None] * dist.get_world_size(group)
+    dist.all_gather_object(everyone, (own, trouble), group=group)
+    if error is not None:
+        raise error
+    for rank, (shared, trouble) in enumerate(everyone):
+        if trouble is not None or shared.keys() != own.keys():
+            trouble = trouble or f"norms {sorted(shared)}, here {sorted(own)}"
+            raise RuntimeError(
+                "expected every worker to measure its share of the same model "
+                f"(got from worker {rank}: {trouble})"
+            )
+    return {
+        norm: [Statistics(*s) for shared, _ in everyone for s in shared[name]]
+        for norm, name in names.items()
+    }

@@ -14,9 +14,10 @@ through joblib, so a cluster is one more line::
         record = run_experiment(EXPERIMENTS["figure1"], load_mnist(), unfinished="figure1.unfinished")
     write_record("book/results/figure1.json", record)
 
-With ``backend="ray"`` it is the same, after ``ray.util.joblib.register_ray()``. Either is to be installed
-beside this package. `unfinished` is a folder that all machines of the cluster share; remove it when the
-record is written.
+Dask is to be installed beside this package. A worker that is lost costs the groups that it had in hand,
+which another runs again: tried with two local workers, one of them killed in mid-run, and no number
+differed from a run without a cluster. Ray has such a backend too, which was not tried. `unfinished` is a
+folder that all machines of the cluster share; remove it when the record is written.
 """
 
 from .catalogue import *
