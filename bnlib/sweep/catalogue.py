@@ -267,7 +267,7 @@ EXPERIMENTS = {
         Experiment(
             "depth_and_adam",
             "And ten layers of sigmoids with Adam?",
-            5,
+            12,
             grid(norm=PLAIN_AND_BN, learning_rate=(0.0003, 0.001, 0.003, 0.01), std=(0.1, 0.2, 0.4)),
             looks((200, 200), (2000, 900)),
             seeds=5,
