@@ -94,7 +94,7 @@ NOTEBOOKS ?=
 run: $(INSTALLED) ## execute every notebook again, in place (one: make run NOTEBOOKS=book/algorithm.ipynb)
 	$(BIN)/python tools/run_notebooks.py $(NOTEBOOKS)
 
-results: $(INSTALLED) ## train the stored experiments that are missing or were stopped, in about two hours
+results: $(INSTALLED) ## train the stored experiments that are missing or were stopped, in some hours
 	$(BIN)/python -m bnlib.sweep --all --jobs -1
 
 # With OUT=benchmarks the stored records are replaced; the chapters that read them then have to be run again.
