@@ -8,6 +8,7 @@ from .algorithm import *
 from .comparisons import *
 from .conclusion import *
 from .cost import *
+from .cousins import *
 from .covariate_shift import *
 from .experiments import *
 from .folding import *

@@ -199,9 +199,7 @@ def ghost_batch_norm(
     Source: Hoffer, Hubara & Soudry 2017, Algorithm 1.
     """
     if size < 1 or len(x) % size:
-        raise ValueError(
-            f"expected a multiple of {size} examples (got {len(x)})"
-        )
+        raise ValueError(f"expected a multiple of {size} examples (got {len(x)})")
     parts = x.reshape(-1, size, *x.shape[1:])  # (parts, size, C, *spatial)
     _, n, _, *positions = range(parts.ndim)
     mean, var = moments(parts, (n, *positions))  # (parts, 1, C, 1, ..., 1)

@@ -171,7 +171,6 @@ COUSINS_RATES = {
     2: (0.003, 0.01, 0.03),
     8: (0.01, 0.03, 0.1),
     32: (0.03, 0.1, 0.3),
-    128: (0.03, 0.1, 0.3),
 }
 
 #: Every experiment of `python -m bnlib.sweep`, by its name.
@@ -316,7 +315,7 @@ EXPERIMENTS = {
         Experiment(
             "cousins",
             "How does the error depend on the batch size, of batch norm and of what may stand in its place?",
-            25,
+            30,
             [
                 {"norm": norm, "weights": weights, "batch_size": size, "learning_rate": rate}
                 for size, rates in COUSINS_RATES.items()
@@ -325,7 +324,7 @@ EXPERIMENTS = {
                 # with parts of 8, ghost batch norm on fewer than 16 examples is batch norm, or nothing
                 if norm != "ghost" or size >= 16
             ],
-            looks((800, 800)),
+            looks((600, 600)),
             seeds=5,
             tuned=("learning_rate",),
             shared={"network": "SmallCNN", **HELD_OUT},
