@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from .style import FAINT, FIRST, WHITE, check_shape, colored, log_x, panels
 
-__all__ = ["plot_cubes", "plot_error_by_batch", "plot_growth"]
+__all__ = ["plot_cubes", "plot_error_by_batch", "plot_skip_growth"]
 
 # one step along examples, channels and positions, as it is drawn
 ACROSS = {"N": (0.42, 0.3), "C": (1.0, 0.0), "positions": (0.0, -1.0)}
@@ -86,7 +86,7 @@ def plot_error_by_batch(
     return axes
 
 
-def plot_growth(ax: Axes, stds: Mapping[str, ArrayLike]) -> Axes:
+def plot_skip_growth(ax: Axes, stds: Mapping[str, ArrayLike]) -> Axes:
     """Draw the standard deviation of a signal against the number of residual blocks behind it.
 
     Parameters

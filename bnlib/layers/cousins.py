@@ -161,9 +161,9 @@ class ExampleGroupNorm(nn.Module):
     Raises
     ------
     ValueError
-        If the channels do not divide into so many groups. On forward: if the input
-        has fewer than two dimensions or another number of channels, or if a single
-        value would be its own mean.
+        If the channels do not divide into so many groups. On forward: if the
+        input has fewer than two dimensions or another number of channels, or if a
+        single value would be its own mean.
 
     Notes
     -----
@@ -320,13 +320,13 @@ class StandardizedConv2d(nn.Conv2d):
 
 
 class ScaledConv2d(StandardizedConv2d):
-    """A `StandardizedConv2d` that keeps the variance behind a ReLU, without a norm.
+    """A `StandardizedConv2d` that keeps the variance behind a ReLU; no norm.
 
     Notes
     -----
-    Source: Brock, De & Smith 2021, "Characterizing signal propagation": weights of
-    variance gain^2 / fan-in, and the gain of a ReLU, sqrt(2 / (1 - 1 / pi)). Here
-    the gain stands in the convolution and not behind the activation.
+    Source: Brock, De & Smith 2021, "Characterizing signal propagation": weights
+    of variance gain^2 / fan-in, and the gain of a ReLU, sqrt(2 / (1 - 1 / pi)).
+    Here the gain stands in the convolution and not behind the activation.
     """
 
     gain = math.sqrt(2 / (1 - 1 / math.pi))

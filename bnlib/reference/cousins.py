@@ -116,8 +116,8 @@ def group_norm(
     x : (N, C, *spatial)
     gamma, beta : (C,)
     groups : int
-        Into how many the channels are divided. 1: layer normalization; C: instance
-        normalization.
+        Into how many the channels are divided. 1: layer normalization; C:
+        instance normalization.
 
     Returns
     -------
@@ -191,8 +191,8 @@ def ghost_batch_norm(
     Raises
     ------
     ValueError
-        If N is no multiple of the size, if a channel has a single value in a part,
-        or if a shape does not fit.
+        If N is no multiple of the size, if a channel has a single value in a
+        part, or if a shape does not fit.
 
     Notes
     -----
@@ -215,7 +215,7 @@ def renorm_factors(
     d_max: float = 5.0,
     eps: float = 1e-5,
 ) -> tuple[NDArray, NDArray]:
-    """The r and d of batch renormalization: from a batch's statistics to the kept.
+    """The r and d of batch renormalization: from a batch's statistics to kept.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ def batch_renorm(
     d: NDArray,
     eps: float = 1e-5,
 ) -> NDArray:
-    """Batch renormalization: batch norm, then moved by r and d, which are constants.
+    """Batch renormalization: batch norm, then moved by constants r and d.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bnlib.figures.cousins import plot_cubes, plot_error_by_batch, plot_growth
+from bnlib.figures.cousins import plot_cubes, plot_error_by_batch, plot_skip_growth
 
 
 def test_a_cube_shows_three_faces_and_colors_the_values_that_share(axes):
@@ -33,5 +33,5 @@ def test_a_norm_is_drawn_at_the_sizes_that_it_has(axes):
 
 
 def test_a_signal_is_drawn_from_before_the_first_block(ax):
-    plot_growth(ax, {"skip": [1, 2, 4]})
+    plot_skip_growth(ax, {"skip": [1, 2, 4]})
     np.testing.assert_array_equal(ax.get_lines()[0].get_xdata(), [0, 1, 2])
