@@ -17,6 +17,7 @@ from .full_experiment import *
 from .inference import *
 from .introduction import *
 from .mistakes import *
+from .moving_data import *
 from .normalization import *
 from .scale import *
 from .style import *
