@@ -1,7 +1,6 @@
 """Images that move after training: the same digits, taken by another camera."""
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,7 @@ def turned(x: Tensor, degrees: float) -> Tensor:
 
 
 #: Name -> images (N, 1, H, W) and a generator -> images of the same shape, some pixels beyond 0 and 1.
-SHIFTS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+SHIFTS = {
     "low contrast": lambda x, generator: 0.25 * x,
     "brightness": lambda x, generator: x + 0.5,
     "noise": lambda x, generator: x + 0.5 * torch.randn(x.shape, generator=generator, dtype=x.dtype),
