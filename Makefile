@@ -5,6 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 FRAMEWORKS := $(VENV)/.installed-frameworks
+LAB := $(VENV)/.installed-lab
+SITE_TESTS := $(VENV)/.installed-site
+
+# Where Linux finds torch without CUDA, which the book does not use: two gigabytes less. Empty: the default index.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+# uv installs faster, where there is one.
+UV := $(shell command -v uv 2>/dev/null)
+MAKE_VENV := $(if $(UV),$(UV) venv --quiet --seed --allow-existing --python $(PYTHON),$(PYTHON) -m venv)
+INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check)
 
 # Small matrices: more threads than this only wait for one another.
 export OMP_NUM_THREADS ?= 2
@@ -13,18 +23,23 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 export IPYTHONDIR := $(CURDIR)/$(VENV)/ipython
 
 .DEFAULT_GOAL := help
-.PHONY: help book test frameworks mutants run results bench lint serve clean
+.PHONY: help book test lab test-site frameworks mutants run results bench lint serve clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 # The stamp is written last, so an interrupted install is taken up again the next time.
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not. Name another: make book PYTHON=python3.12"; exit 1; }
 	rm -f $(INSTALLED)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(MAKE_VENV) $(VENV)
+	@# An address that does not answer within seconds is left alone; then the next line installs the default torch.
+	@if [ "$$(uname -s)" = Linux ] && [ -n "$(TORCH_INDEX)" ]; then \
+	  $(BIN)/python tools/reachable.py "$(TORCH_INDEX)/torch/" \
+	  && $(INSTALL) "$$(grep '^torch==' requirements.txt)" --index-url "$(TORCH_INDEX)" \
+	  || echo "$(TORCH_INDEX) was not of use: the default torch is installed, which is larger."; fi
+	$(INSTALL) -r requirements.txt
 	@# Building the font cache now keeps its message out of the first notebook that draws.
 	@mkdir -p $(VENV)/matplotlib $(VENV)/ipython
 	$(BIN)/python -c 'import matplotlib.font_manager'
@@ -41,10 +56,27 @@ book: $(INSTALLED) ## build the site, warnings as errors, and say where to open 
 
 test: $(INSTALLED) ## every unit test, then every notebook against its stored outputs
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=600 tests book
+	@echo "No browser was asked. The built site is read in one by: make test-site"
+
+$(LAB): $(INSTALLED)
+	$(INSTALL) jupyterlab==4.6.6 jupyterlab-myst==2.7.0
+	@touch $(LAB)
+
+# jupyterlab-myst draws numbered equations, algorithms and exercises as the site does.
+lab: $(LAB) ## open the chapters in JupyterLab, to run them and change them
+	$(BIN)/jupyter-lab book/introduction.ipynb
+
+$(SITE_TESTS): $(INSTALLED) requirements-site.txt
+	$(INSTALL) -r requirements-site.txt
+	@touch $(SITE_TESTS)
+
+SITE_ARGS ?=
+test-site: $(SITE_TESTS) book ## build the site and read every page of it in a browser, in ten minutes
+	BOOK_SITE=_build/html $(BIN)/python -m pytest tests/site $(SITE_ARGS)
 
 $(FRAMEWORKS): $(INSTALLED) requirements-frameworks.txt
 	rm -f $(FRAMEWORKS)
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-frameworks.txt
+	$(INSTALL) -r requirements-frameworks.txt
 	@touch $(FRAMEWORKS)
 
 frameworks: $(FRAMEWORKS) ## install the other frameworks too, and run what compares with them
@@ -52,7 +84,7 @@ frameworks: $(FRAMEWORKS) ## install the other frameworks too, and run what comp
 	  tests/reference/test_frameworks.py tests/engines tests/figures/test_touch.py book/frameworks.ipynb
 
 mutants: $(INSTALLED) ## change the code in 1,800 small ways and list what no test notices, in a quarter of an hour
-	$(BIN)/python -m pip install --disable-pip-version-check mutmut==3.8.1
+	$(INSTALL) mutmut==3.8.1
 	$(BIN)/mutmut run --max-children 1
 	@echo "What became of the mutants of each module, then the survivors; look at one with: $(BIN)/mutmut show NAME"
 	@$(BIN)/mutmut results --all true | sed 's/\.x.*: / /' | sort | uniq -c

@@ -14,6 +14,7 @@ __all__ = [
     "plot_distributions",
     "plot_heat_maps",
     "plot_paper",
+    "plot_paper_band",
 ]
 
 
@@ -30,6 +31,19 @@ def plot_paper(ax: Axes, curves: Mapping[str, ArrayLike]) -> Axes:
         ax.plot(steps, accuracy, color=color, linewidth=1.2, linestyle=(0, (3, 1.5)), label=f"paper, {name}")
     ax.set_xlim(min(curve[0].min() for curve in drawn.values()), max(c[0].max() for c in drawn.values()))
     ax.legend(loc="lower right")
+    return ax
+
+
+def plot_paper_band(ax: Axes, percentiles: Mapping[str, ArrayLike]) -> Axes:
+    """Draw the paper's percentiles of one sigmoid's input as dashed lines.
+
+    Parameters
+    ----------
+    percentiles : mapping of str to (2, K)
+        Name -> steps and values.
+    """
+    for name, curve in percentiles.items():
+        ax.plot(*check_shape(curve, (2, "K"), name), color=BLACK, linewidth=1, linestyle=(0, (3, 1.5)))
     return ax
 
 

@@ -149,9 +149,12 @@ HELD_OUT = {"validation": True}
 
 #: What each side of a comparison is tuned over: sigmoids need larger weights and steps.
 GRIDS = {
-    "sigmoid": grid(learning_rate=(0.1, 0.3, 1.0, 3.0), std=(0.1, 0.2, 0.4)),
-    "tanh": grid(learning_rate=(0.03, 0.1, 0.3, 1.0), std=(0.05, 0.1, 0.2)),
-    "relu": grid(learning_rate=(0.03, 0.1, 0.3, 1.0), std=(0.05, 0.1, 0.2)),
+    "sigmoid": [
+        *grid(learning_rate=(0.1,), std=(0.1,)),  # where the other experiments stand
+        *grid(learning_rate=(0.3, 1.0, 3.0, 10.0), std=(0.1, 0.2, 0.4, 0.8)),
+    ],
+    "tanh": grid(learning_rate=(0.1, 0.3, 1.0, 3.0), std=(0.025, 0.05, 0.1, 0.2)),
+    "relu": grid(learning_rate=(0.03, 0.1, 0.3, 1.0, 3.0), std=(0.025, 0.05, 0.1, 0.2)),
 }
 
 
@@ -253,7 +256,7 @@ EXPERIMENTS = {
         Experiment(
             "momentum_and_adam",
             "And over which with momentum, and with Adam?",
-            16,
+            18,
             [
                 {"optimizer": optimizer, **case}
                 for optimizer, rates in (
@@ -267,7 +270,7 @@ EXPERIMENTS = {
         Experiment(
             "depth",
             "How many hidden layers can be trained, with sigmoid and with ReLU?",
-            35,
+            50,
             arms(activation=("sigmoid", "relu"), norm=PLAIN_AND_BN, hidden_layers=(2, 4, 10)),
             looks((200, 200), (2000, 900)),
             seeds=5,
@@ -277,7 +280,7 @@ EXPERIMENTS = {
         Experiment(
             "placement",
             "Batch normalization before or after the activation, or not at all?",
-            16,
+            28,
             arms(activation=("sigmoid", "tanh", "relu"), norm=(None, "before", "after")),
             looks((200, 200), (2000, 900)),
             seeds=5,
@@ -352,8 +355,8 @@ EXPERIMENTS = {
         Experiment(
             "cluttered",
             "Do the two findings, a quicker start and a wider choice of settings, hold on a harder task?",
-            6,
-            grid(norm=PLAIN_AND_BN, learning_rate=(0.03, 0.1, 0.3, 1.0), std=(0.03, 0.1, 0.3)),
+            8,
+            grid(norm=PLAIN_AND_BN, learning_rate=(0.1, 0.3, 1.0, 3.0), std=(0.03, 0.1, 0.3, 1.0)),
             SHORT,
             shared={"images": "cluttered"},
         ),

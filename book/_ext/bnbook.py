@@ -1,39 +1,23 @@
-"""What this book adds to Sphinx: mathematics served by the site itself, sharp figures, a tidy API page."""
+"""What this book adds to Sphinx: figures of one size, descriptions of pages, a tidy API page."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import re
 import struct
+from html import unescape
 from pathlib import Path
+from textwrap import shorten
 from types import ModuleType
 from typing import Any
 
+from docutils import nodes
+from mathematics import mathml
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-from sphinx.util.fileutil import copy_asset
 
 PAGE_DPI = 100  # a figure of 7 inches is 700 pixels wide on the page, however sharply it was drawn
-
-
-def mathjax_file() -> Path:
-    """Find MathJax's one-file build, which draws in SVG and needs no web fonts."""
-    spec = importlib.util.find_spec("sphinx-mathjax-offline")  # with hyphens
-    if spec is None or spec.origin is None:
-        raise RuntimeError(
-            "MathJax was not found: pip install sphinx-mathjax-offline"
-        )
-    return Path(spec.origin).parent / "static" / "mathjax" / "tex-svg.js"
-
-
-def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
-    """Put MathJax beside the pages, so that no request leaves the site when it is read."""
-    if exception is None and app.builder.format == "html":
-        copy_asset(
-            str(mathjax_file()), str(Path(app.outdir) / "_static" / "mathjax")
-        )
 
 
 def drop_thebe(
@@ -47,6 +31,36 @@ def drop_thebe(
 
     scripts = context["script_files"]
     scripts[:] = [script for script in scripts if not is_thebe(script)]
+
+
+def describe(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Let a page be described by its first paragraph, where a search engine or a message shows a link to it."""
+    first = next(doctree.findall(nodes.paragraph), None) if doctree else None
+    if first is None:
+        return
+    paragraph = first.deepcopy()
+    for formula in list(paragraph.findall(nodes.math)):
+        text = re.sub("<[^>]+>", "", mathml(formula.astext(), display=False))
+        formula.parent.replace(formula, nodes.Text(unescape(text)))
+    context["description"] = shorten(
+        paragraph.astext(), width=200, placeholder=" …"
+    )
+    if app.config.html_baseurl:
+        context["preview"] = f"{app.config.html_baseurl}_static/readme.png"
+
+
+def mend(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Mend what a page of Sphinx says to a screen reader.
+
+    The empty corner of a table heads nothing, and the bodies of all exercises and answers have one name.
+    """
+    if "body" in context:
+        body = re.sub(r"<th[^>]*>(?:<p></p>)?</th>", "<td></td>", context["body"])
+        context["body"] = re.sub(r' id="(?:exercise|solution)-content"', "", body)
 
 
 def png_inches(path: Path) -> float | None:
@@ -151,7 +165,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-skip-member", skip_field_aliases)
     # after the theme has added them
     app.connect("html-page-context", drop_thebe, priority=900)
-    app.connect("build-finished", copy_mathjax)
+    app.connect("html-page-context", describe)
+    app.connect("html-page-context", mend)
     return {
         "version": "1.0",
         "parallel_read_safe": True,

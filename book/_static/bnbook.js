@@ -18,6 +18,8 @@
     });
     // A list may hold list items only.
     each(".citation-list > .citation", (entry) => entry.setAttribute("role", "listitem"));
+    // A link in the title of a folded answer leads away; the script that folds takes it for a click on the title.
+    each(".admonition-title > a", (link) => link.addEventListener("click", (event) => event.stopPropagation()));
     // Everything on the page belongs to a landmark, the logo too.
     each("#pst-primary-sidebar:not([role])", (sidebar) => {
       sidebar.setAttribute("role", "region");
@@ -27,7 +29,7 @@
 
   // A box that scrolls sideways must be reachable by keyboard; in a folded solution it has no width until it opens.
   const reach = () =>
-    each(".bd-article :is(pre, .pst-scrollable-table-container)", (box) => {
+    each(".bd-article :is(pre, div.math, .pst-scrollable-table-container)", (box) => {
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     });
   window.addEventListener("load", reach);
@@ -35,6 +37,6 @@
   window.addEventListener("resize", reach);
 
   document.addEventListener("DOMContentLoaded", repair);
-  // Again at the end: the icons are replaced by SVG, title and all, once the page has loaded.
-  window.addEventListener("load", () => requestAnimationFrame(repair));
+  // Again at the end: on the search page the theme's own preparations come after these.
+  window.addEventListener("load", repair);
 })();

@@ -1,4 +1,4 @@
-"""The two files of requirements pin what the project imports or runs, and nothing else."""
+"""The files of requirements pin what the project imports or runs, and nothing else."""
 
 import ast
 import re
@@ -11,6 +11,7 @@ import pytest
 
 #: Run by name, not imported: from the Makefile, as the notebooks' kernel, or by _config.yml.
 RUN = {
+    "brotli": ("book/_ext/light.py", 'flavor="woff2"'),
     "expecttest": ("tests/layers/test_drop_in.py", "torch.testing._internal"),
     "ipykernel": ("tools/run_notebooks.py", "python3"),
     "jupyter-book": ("Makefile", "jupyter-book build"),
@@ -19,7 +20,6 @@ RUN = {
     "ruff": ("Makefile", "-m ruff"),
     "sphinx-book-theme": ("_config.yml", "html_theme_options"),
     "sphinx-exercise": ("_config.yml", "sphinx_exercise"),
-    "sphinx-mathjax-offline": ("book/_ext/bnbook.py", "sphinx-mathjax-offline"),
     "sphinx-proof": ("_config.yml", "sphinx_proof"),
 }
 
@@ -46,7 +46,7 @@ def pinned(root):
 
 @pytest.fixture(scope="module")
 def optional(root):
-    return pins(root / "requirements-frameworks.txt")
+    return pins(root / "requirements-frameworks.txt") | pins(root / "requirements-site.txt")
 
 
 def imports(source):
@@ -69,7 +69,7 @@ def resources(source):
 
 
 def distributions(sources):
-    ours = {"bnlib", "tools", "tests", "bnbook"}
+    ours = {"bnlib", "tools", "tests", "address", "bnbook", "light", "mathematics"}
     of_module = packages_distributions()
     names = {name.partition(".")[0] for source in sources for name in [*imports(source), *resources(source)]}
     third_party = {name for name in names if name not in sys.stdlib_module_names and name not in ours}
@@ -100,7 +100,7 @@ def test_nothing_is_pinned_twice(pinned, optional):
 def test_no_other_framework_is_pinned_that_nothing_uses(sources, optional):
     # By name, since what is not installed cannot be asked: each is imported by the name it is pinned by.
     named = (name for source in sources.values() for name in [*imports(source), *resources(source)])
-    used = {name.partition(".")[0] for name in named}
+    used = {normal(name.partition(".")[0]) for name in named}
     assert optional - used == set()
 
 

@@ -7,6 +7,7 @@ from bnlib.figures.full_experiment import (
     plot_distributions,
     plot_heat_maps,
     plot_paper,
+    plot_paper_band,
 )
 
 
@@ -63,6 +64,12 @@ def test_the_papers_curves_are_dashed_in_our_colors_over_their_own_steps(axes):
 def test_a_curve_of_the_paper_without_steps_is_refused(axes):
     with pytest.raises(ValueError, match=r"plain: expected shape \(2, K\)"):
         plot_paper(axes[0], {"plain": [0.7, 0.9]})
+
+
+def test_the_papers_band_is_three_dashed_lines(axes):
+    plot_paper_band(axes[0], {"15": [[0, 9], [-1, -2]], "50": [[0, 9], [0, 0]], "85": [[0, 9], [1, 2]]})
+    assert [line.is_dashed() for line in axes[0].get_lines()] == [True] * 3
+    np.testing.assert_array_equal(axes[0].get_lines()[2].get_ydata(), [1, 2])
 
 
 def test_a_heat_map_against_the_ratio_has_one_line_a_rate(axes):

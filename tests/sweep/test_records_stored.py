@@ -25,7 +25,8 @@ RELU = {"accuracy": {"rtol": 0, "atol": 0.02}, "others": {"rtol": 0.05, "atol": 
 def is_chaotic(case):
     """Where the last bit decides: one part in a million in one layer moves even the plain loop as far."""
     deep_relu = case.get("activation") == "relu" and case.get("hidden_layers", 3) > 4
-    return deep_relu or case.get("learning_rate", 0) > 1 or case.get("batch_size", 60) < 16
+    wide = case.get("norm") is None and case.get("std", 0) >= 1  # saturated from the start
+    return deep_relu or wide or case.get("learning_rate", 0) > 1 or case.get("batch_size", 60) < 16
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_a_stored_record_is_whole_and_small(path):
 
 
 def test_the_stored_records_are_small_together():
-    assert sum(path.stat().st_size for path in PATHS) < 1_500_000
+    assert sum(path.stat().st_size for path in PATHS) < 2_000_000
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

@@ -1,0 +1,82 @@
+"""Where this copy of the book lives: the buttons lead there, and a copy that lives nowhere has none."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+REMOTE = re.compile(
+    r"(?:(?:https|ssh)://(?:[^@/]+@)?|git@)github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?"
+)
+
+
+def repository(environ: Mapping[str, str], remote: str) -> str | None:
+    """Return the address of the repository on GitHub, or None if it is not there.
+
+    A workflow of GitHub says it in its environment; elsewhere the checkout's remote does.
+    """
+    if name := environ.get("GITHUB_REPOSITORY"):
+        return f"https://github.com/{name}"
+    match = REMOTE.fullmatch(remote.strip())
+    return f"https://github.com/{match[1]}" if match else None
+
+
+def published(environ: Mapping[str, str]) -> str | None:
+    """Return the address under which GitHub Pages serves what a workflow builds, or None outside of one."""
+    owner, _, name = environ.get("GITHUB_REPOSITORY", "").partition("/")
+    if not name:
+        return None
+    host = f"{owner.lower()}.github.io"
+    return (
+        f"https://{host}/" if name.lower() == host else f"https://{host}/{name}/"
+    )
+
+
+def remote_of(folder: Path) -> str:
+    """Return the address that a checkout came from, or nothing."""
+    try:
+        found = subprocess.run(
+            ["git", "remote", "get-url", "origin"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:  # there is no git
+        return ""
+    return found.stdout
+
+
+def add_addresses(app: Sphinx, config: Config) -> None:
+    """Add the buttons that lead to the repository, to Colab and to Binder, if there is a repository to lead to."""
+    config.html_baseurl = published(os.environ) or ""
+    address = repository(os.environ, remote_of(Path(app.srcdir)))
+    if address is None:
+        return
+    options: dict[str, Any] = {
+        "repository_url": address,
+        "repository_branch": "main",
+        "path_to_docs": "",  # page names already begin with book/
+        "use_repository_button": True,
+        "use_issues_button": True,
+        "use_edit_page_button": True,
+        "launch_buttons": {
+            "notebook_interface": "jupyterlab",
+            "colab_url": "https://colab.research.google.com",
+            "binderhub_url": "https://mybinder.org",
+        },
+    }
+    config.html_theme_options = {**config.html_theme_options, **options}
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connect to the moment when the settings have been read."""
+    app.connect("config-inited", add_addresses, priority=400)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

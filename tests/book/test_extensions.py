@@ -1,0 +1,157 @@
+"""What the book adds to Sphinx, in book/_ext: mathematics, light pages, and the addresses they lead to."""
+
+import re
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.request import urlopen
+
+import address
+import bnbook
+import light
+import mathematics
+import numpy as np
+import pytest
+from fontTools.ttLib import TTFont
+from math_core import LatexError
+from PIL import Image
+
+# Mathematics.
+
+
+def test_mathematics_is_mathml_of_its_letters():
+    x_hat = '<mover accent="true"><mi>x</mi><mo stretchy="false">ˆ</mo></mover>'
+    shown = mathematics.mathml(r"\hat x_i", display=False)
+    assert shown == f"<math><msub>{x_hat}<mi>i</mi></msub></math>"
+    assert 'display="block"' in mathematics.mathml("x", display=True)
+
+
+@pytest.mark.parametrize(
+    ("tex", "part"),
+    [
+        (r"\gamma'", "<mrow><mi>γ</mi><mo "),  # beside its letter, not above it
+        (r"\gamma'_c", "<msub><mrow><mi>γ</mi><mo "),
+        (r"\overline g", ">‾</mo>"),  # not the combining line, which stands a letter too far left
+        (r"\underbrace{x}_y", '<munder><mrow class="bn-underbrace"><mi>x</mi></mrow><mi>y</mi></munder>'),
+        (r"\operatorname{Var}[x]", "<mi>Var</mi>"),
+    ],
+)
+def test_what_browsers_draw_badly_is_written_otherwise(tex, part):
+    assert part in mathematics.mathml(tex, display=False)
+
+
+def test_mathematics_that_is_not_understood_is_an_error():
+    with pytest.raises(LatexError):
+        mathematics.mathml(r"\frac{1}{", display=False)
+
+
+def test_the_font_has_the_italics_of_letters_and_the_root():
+    page = "<p>Q</p>" + mathematics.mathml(r"\sqrt{h + \epsilon}", display=False)
+    assert mathematics.characters(page) >= set("√h+ϵℎ𝜖")
+    assert "Q" not in mathematics.characters(page)
+
+
+# Light pages.
+
+
+def test_a_font_is_cut_down_to_what_is_drawn():
+    css = light.font_face("Book math", mathematics.FONT, set("√ℎ"))
+    data = re.search(r'url\("(data:font/woff2;base64,[^"]+)"\)', css)[1]
+    assert len(data) < 10_000
+    with urlopen(data) as packed, TTFont(BytesIO(packed.read())) as font:
+        assert {chr(code) for code in font.getBestCmap()} == set("√ℎ")
+        assert "MATH" in font
+
+
+CSS = """
+@charset "utf-8";
+.kept, .dropped { color: red } .kept:not(.dropped) > p { color: blue } #place.kept { margin: 0 }
+@media (max-width: 9em) { .dropped { color: red } }
+@media print { .kept { color: black } .dropped { color: red } }
+:root { --size: 1px } p.dropped { color: red } a[href="#dropped"] { color: red }
+"""
+
+
+def test_rules_that_no_page_can_use_are_dropped():
+    assert "".join(light.used(CSS, {"kept", "place"})).splitlines() == [
+        ".kept{color: red}",
+        ".kept:not(.dropped) > p{color: blue}",
+        "#place.kept{margin: 0}",
+        "@media print {.kept{color: black}",
+        "}",
+        ":root{--size: 1px}",
+        'a[href="#dropped"]{color: red}',
+    ]
+
+
+def test_images_are_repacked_without_loss(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, size=(20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    light.repack(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.webp"]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "x.webp").convert("RGB")), pixels)
+
+
+def test_an_image_knows_its_size_before_it_comes(tmp_path):
+    Image.new("RGB", (1400, 600)).save(tmp_path / "figure.png")
+    images = {"figure.png": ({"page"}, "x.png")}
+    app = SimpleNamespace(srcdir=tmp_path, env=SimpleNamespace(images=images))
+    shown = light._sized(app, '<img alt="a" src="_images/x.png" style="width: 700px;" />', "x.png")
+    assert shown.startswith('<img width="700" height="300" loading="lazy"') and "style" not in shown
+    assert 'width="1400" height="600"' in light._sized(app, '<img src="_images/x.png" />', "x.png")
+
+
+def test_the_corner_of_a_table_heads_nothing():
+    context = {
+        "body": '<th class="head"><p></p></th><th class="head"><p>a</p></th><section id="solution-content">'
+    }
+    bnbook.mend(None, "", "", context, None)
+    assert context["body"] == '<td></td><th class="head"><p>a</p></th><section>'
+
+
+# Addresses.
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "https://github.com/someone/their-book.git\n",
+        "https://github.com/someone/their-book/",
+        "https://a-secret@github.com/someone/their-book",
+        "git@github.com:someone/their-book.git",
+        "ssh://git@github.com/someone/their-book.git",
+    ],
+)
+def test_the_repository_is_the_checkouts(remote):
+    assert address.repository({}, remote) == "https://github.com/someone/their-book"
+
+
+@pytest.mark.parametrize("remote", ["", "/somewhere/book.git", "https://example.org/a/b.git", "git@host:a/b"])
+def test_there_is_no_repository_where_nobody_can_go(remote):
+    assert address.repository({}, remote) is None
+
+
+def test_a_workflow_says_where_it_is():
+    workflow = {"GITHUB_REPOSITORY": "Someone/their-book"}
+    assert address.repository(workflow, "") == "https://github.com/Someone/their-book"
+    assert address.published(workflow) == "https://someone.github.io/their-book/"
+    assert address.published({"GITHUB_REPOSITORY": "a/a.github.io"}) == "https://a.github.io/"
+    assert address.published({}) is None
+
+
+@pytest.mark.parametrize("name", ["", "someone/their-book"])
+def test_buttons_lead_somewhere_or_are_left_out(monkeypatch, tmp_path, name):
+    monkeypatch.setenv("GITHUB_REPOSITORY", name)
+    config = SimpleNamespace(html_theme_options={"logo": {}}, html_baseurl="")
+    address.add_addresses(SimpleNamespace(srcdir=tmp_path), config)
+    assert ("repository_url" in config.html_theme_options) == ("launch_buttons" in config.html_theme_options)
+    assert ("repository_url" in config.html_theme_options) == bool(name) == bool(config.html_baseurl)
+    assert "logo" in config.html_theme_options
+
+
+def test_nothing_names_an_address_of_the_book(root):
+    # A site and a repository were named that nobody served: links in the README and on every page were dead.
+    kinds = ("*.md", "*.cff", "*.toml", "*.yml", "book/*.md", "book/*.ipynb", ".github/workflows/*.yml")
+    files = [path for kind in kinds for path in Path(root).glob(kind)]
+    address = re.compile(r"batch-?norm[\w-]*\.github\.io|github\.com/[\w-]*batch-?norm[\w-]*/")
+    assert [path.name for path in files if address.search(path.read_text(encoding="utf-8"))] == []

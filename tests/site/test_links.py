@@ -1,0 +1,56 @@
+"""Every link of the built site leads to a page and to a place on it."""
+
+from html.parser import HTMLParser
+from urllib.parse import unquote, urljoin, urlsplit
+
+import pytest
+
+from .conftest import HOW, PAGES, SITE
+
+
+class Page(HTMLParser):
+    """The places of a page, and where its links lead."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.places, self.links = {"", "top"}, []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.places |= {attributes.get("id"), attributes.get("name")}
+        self.links += [attributes[key] for key in ("href", "src") if attributes.get(key)]
+
+
+@pytest.fixture(scope="module")
+def pages():
+    if not PAGES:
+        pytest.skip(HOW)
+    return {name: Page((SITE / name).read_text("utf-8")) for name in PAGES if not name.startswith("_static/")}
+
+
+def targets(pages):
+    """Yield (page, link, file, place) of each link that stays on the site."""
+    for name, page in pages.items():
+        for link in page.links:
+            at = urlsplit(urljoin(f"//site/{name}", link))
+            if at.netloc == "site" and not at.scheme:
+                yield name, link, unquote(at.path[1:]), unquote(at.fragment)
+
+
+def test_every_link_leads_to_a_file(pages):
+    assert {(name, link) for name, link, file, _ in targets(pages) if not (SITE / file).is_file()} == set()
+
+
+def test_every_link_leads_to_a_place(pages):
+    lost = {
+        (name, link)
+        for name, link, file, place in targets(pages)
+        if file in pages and place not in pages[file].places
+    }
+    assert lost == set()
+
+
+def test_a_page_asks_for_nothing_twice(pages):
+    scripts = {name: [link for link in page.links if ".js" in link] for name, page in pages.items()}
+    assert {name: links for name, links in scripts.items() if len(links) > len(set(links))} == {}
