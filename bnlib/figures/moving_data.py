@@ -12,7 +12,7 @@ __all__ = ["plot_by_shift", "plot_shifted"]
 
 
 def plot_shifted(axes: Sequence[Axes], images: Mapping[str, ArrayLike]) -> Sequence[Axes]:
-    """Draw an image under each shift, all on one scale from -0.5 (white) to 1.5 (black).
+    """Draw an image under each shift, all on one scale from 0 (black) to 1 (white); the rest is cut off.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def plot_shifted(axes: Sequence[Axes], images: Mapping[str, ArrayLike]) -> Seque
     """
     for ax, title, image in panels(axes, images):
         image = check_shape(image, ("H", "W"), title)
-        ax.imshow(image, cmap="gray_r", vmin=-0.5, vmax=1.5)
+        ax.imshow(image, cmap="gray", vmin=0, vmax=1)
         ax.set(title=title, xticks=[], yticks=[])
     return axes
 
@@ -45,5 +45,5 @@ def plot_by_shift(ax: Axes, shifts: Sequence[str], results: Mapping[str, ArrayLi
     ax.set(xlabel="test accuracy", xlim=(0, 1))
     ax.set_yticks(rows, shifts)
     ax.invert_yaxis()
-    ax.legend(loc="lower left")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(results), borderaxespad=0.2)
     return ax

@@ -171,7 +171,7 @@ COUSINS = (
 )
 #: The batch sizes of `cousins`, and the learning rates tried at each: small batches need small ones.
 COUSINS_RATES = {
-    2: (0.003, 0.01, 0.03),
+    2: (0.003, 0.01, 0.03, 0.1),
     8: (0.01, 0.03, 0.1),
     32: (0.03, 0.1, 0.3),
 }

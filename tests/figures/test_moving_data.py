@@ -7,7 +7,7 @@ from bnlib.figures.moving_data import plot_by_shift, plot_shifted
 def test_images_lie_on_one_scale(axes):
     plot_shifted(axes, {"as it was": np.zeros((4, 4)), "brighter": np.ones((4, 4))})
     assert [ax.get_title(loc="left") for ax in axes] == ["as it was", "brighter"]
-    assert {ax.images[0].get_clim() for ax in axes} == {(-0.5, 1.5)}
+    assert {ax.images[0].get_clim() for ax in axes} == {(0, 1)}
 
 
 def test_every_network_is_a_dot_and_the_bar_is_their_median(ax):
