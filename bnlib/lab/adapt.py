@@ -55,7 +55,7 @@ def with_entropy_steps(model: nn.Module, batches: Iterable[Tensor], learning_rat
 
     Notes
     -----
-    Source: Wang et al. 2021 (Tent), section 3.
+    Source: Wang et al. 2021 (Tent).
     """
     model = copy.deepcopy(model).eval().requires_grad_(False)
     norms = [module for module in model.modules() if is_batch_norm(module) and module.weight is not None]
