@@ -37,7 +37,11 @@ def entropy(scores: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(dim=1).mean()
 
 
-def with_entropy_steps(model: nn.Module, batches: Iterable[Tensor], learning_rate: float = 1e-3) -> nn.Module:
+def with_entropy_steps(
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    learning_rate: float = 1e-3,
+) -> nn.Module:
     """A copy whose gammas and betas have learned to be surer: a step of Adam on the entropy for every batch.
 
     Each batch is normalized by its own statistics. No other parameter moves, and no running statistics
@@ -58,12 +62,14 @@ def with_entropy_steps(model: nn.Module, batches: Iterable[Tensor], learning_rat
     Source: Wang et al. 2021 (Tent).
     """
     model = copy.deepcopy(model).eval().requires_grad_(False)
-    norms = [module for module in model.modules() if is_batch_norm(module) and module.weight is not None]
+    norms = filter(is_batch_norm, model.modules())
+    norms = [norm for norm in norms if norm.weight is not None]
     if not norms:
-        raise ValueError("expected a model with batch norms that have a gamma and a beta (got none)")
+        raise ValueError("expected norms with a gamma and a beta (got none)")
     for norm in norms:
         norm.train().requires_grad_(True)
-    optimizer = torch.optim.Adam([p for norm in norms for p in norm.parameters()], lr=learning_rate)
+    moving = [p for norm in norms for p in norm.parameters()]
+    optimizer = torch.optim.Adam(moving, lr=learning_rate)
     with hold_statistics(model):
         for images in batches:
             optimizer.zero_grad()

@@ -9,7 +9,11 @@ __all__ = ["quantized", "quantized_weight"]
 
 
 @torch.no_grad()
-def quantized_weight(weight: Tensor, bits: int = 8, per_channel: bool = False) -> Tensor:
+def quantized_weight(
+    weight: Tensor,
+    bits: int = 8,
+    per_channel: bool = False,
+) -> Tensor:
     """A weight rounded to whole steps, 2^bits - 1 of them evenly about zero, and scaled back.
 
     Parameters
@@ -27,13 +31,16 @@ def quantized_weight(weight: Tensor, bits: int = 8, per_channel: bool = False) -
     """
     if not 2 <= bits <= 8:
         raise ValueError(f"expected 2 to 8 bits (got {bits})")
-    top = 2 ** (bits - 1) - 1
-    largest = weight.flatten(1).abs().amax(dim=1) if per_channel else weight.abs().max()
-    step = (largest / top).clamp(min=torch.finfo(weight.dtype).tiny)
+    n = 2 ** (bits - 1) - 1  # steps on either side of zero
+    largest = weight.flatten(1).abs().amax(dim=1)  # (C_out,)
     if not per_channel:
-        return torch.fake_quantize_per_tensor_affine(weight, float(step), 0, -top, top)
+        largest = largest.max()
+    step = (largest / n).clamp(min=torch.finfo(weight.dtype).tiny)
+    if not per_channel:
+        step, zero = float(step), 0
+        return torch.fake_quantize_per_tensor_affine(weight, step, zero, -n, n)
     zero = torch.zeros(len(weight), dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight, step, zero, 0, -top, top)
+    return torch.fake_quantize_per_channel_affine(weight, step, zero, 0, -n, n)
 
 
 @torch.no_grad()
