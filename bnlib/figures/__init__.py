@@ -8,6 +8,7 @@ from .algorithm import *
 from .comparisons import *
 from .conclusion import *
 from .cost import *
+from .cousins import *
 from .covariate_shift import *
 from .experiments import *
 from .folding import *
@@ -17,6 +18,7 @@ from .inference import *
 from .introduction import *
 from .many_workers import *
 from .mistakes import *
+from .moving_data import *
 from .normalization import *
 from .scale import *
 from .style import *

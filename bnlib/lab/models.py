@@ -99,11 +99,15 @@ class SmallCNN(nn.Module):
     ----------
     norm : callable, optional
         As in `PaperNetwork`, between each convolution and its ReLU.
+    convolution : type
+        `nn.Conv2d`, or a kind of it that standardizes its weights.
     seed : int
         Of the initial weights (He et al.'s normal initialization): the same with every `norm`.
     """
 
-    def __init__(self, norm: Norm | None = None, *, seed: int = 0) -> None:
+    def __init__(
+        self, norm: Norm | None = None, *, convolution: type[nn.Conv2d] = nn.Conv2d, seed: int = 0
+    ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
 
@@ -113,14 +117,14 @@ class SmallCNN(nn.Module):
                 nn.init.zeros_(layer.bias)
             return layer
 
-        def convolution(inputs: int, outputs: int) -> nn.Module:
+        def maps(inputs: int, outputs: int) -> nn.Module:
             bias = norm is None
-            return initialized(skip_init(nn.Conv2d, inputs, outputs, kernel_size=3, padding=1, bias=bias))
+            return initialized(skip_init(convolution, inputs, outputs, kernel_size=3, padding=1, bias=bias))
 
-        def block(inputs: int, maps: int) -> nn.Sequential:
+        def block(inputs: int, outputs: int) -> nn.Sequential:
             return hidden_layer(
-                linear=convolution(inputs, maps),
-                norm=None if norm is None else norm(maps),
+                linear=maps(inputs, outputs),
+                norm=None if norm is None else norm(outputs),
                 activation=nn.ReLU(),
                 pool=nn.MaxPool2d(2),
             )

@@ -4,6 +4,7 @@ from .as_torch import *
 from .batch_norm import *
 from .checkpointing import *
 from .copying import *
+from .cousins import *
 from .folding import *
 from .freezing import *
 from .frozen import *

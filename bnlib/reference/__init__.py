@@ -2,6 +2,7 @@
 
 from .axes import *
 from .backward import *
+from .cousins import *
 from .covariate_shift import *
 from .folding import *
 from .forward import *

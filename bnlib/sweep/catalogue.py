@@ -163,6 +163,19 @@ def arms(**axes: Sequence) -> list[dict]:
     return [arm | cell for arm in grid(**axes) for cell in GRIDS[arm["activation"]]]
 
 
+#: The norms of `cousins`, and what is done to the weights of the convolutions.
+COUSINS = (
+    *((norm, "free") for norm in (None, "before", "ghost", "renorm", "layer", "instance", "group", "rms")),
+    ("group", "standardized"),
+    (None, "scaled"),
+)
+#: The batch sizes of `cousins`, and the learning rates tried at each: small batches need small ones.
+COUSINS_RATES = {
+    2: (0.003, 0.01, 0.03, 0.1),
+    8: (0.01, 0.03, 0.1),
+    32: (0.03, 0.1, 0.3),
+}
+
 #: Every experiment of `python -m bnlib.sweep`, by its name.
 EXPERIMENTS = {
     experiment.name: experiment
@@ -328,6 +341,23 @@ EXPERIMENTS = {
             16,
             grid(norm=PLAIN_AND_BN, batch_size=(2, 16), learning_rate=(0.003, 0.01, 0.03, 0.1)),
             looks((50, 50), (1000, 950)),
+            seeds=5,
+            tuned=("learning_rate",),
+            shared={"network": "SmallCNN", **HELD_OUT},
+        ),
+        Experiment(
+            "cousins",
+            "How does the error depend on the batch size, of batch norm and of what may stand in its place?",
+            30,
+            [
+                {"norm": norm, "weights": weights, "batch_size": size, "learning_rate": rate}
+                for size, rates in COUSINS_RATES.items()
+                for norm, weights in COUSINS
+                for rate in rates
+                # with parts of 8, ghost batch norm on fewer than 16 examples is batch norm, or nothing
+                if norm != "ghost" or size >= 16
+            ],
+            looks((600, 600)),
             seeds=5,
             tuned=("learning_rate",),
             shared={"network": "SmallCNN", **HELD_OUT},

@@ -10,7 +10,17 @@ from msgspec import Meta
 from torch import nn
 
 from bnlib.lab import MNIST, PaperNetwork, SmallCNN, Split, clutter
-from bnlib.layers import BatchNorm
+from bnlib.layers import (
+    BatchNorm,
+    BatchRenorm,
+    ExampleGroupNorm,
+    ExampleInstanceNorm,
+    ExampleLayerNorm,
+    ExampleRMSNorm,
+    GhostBatchNorm,
+    ScaledConv2d,
+    StandardizedConv2d,
+)
 
 __all__ = ["PaperSetting", "Sets", "Setting", "SmallCNNSetting", "setting_of"]
 
@@ -116,9 +126,29 @@ class SmallCNNSetting(Setting, frozen=True, kw_only=True, tag="SmallCNN"):
 
     flat: ClassVar[bool] = False
 
+    norm: Literal["before", "ghost", "renorm", "layer", "instance", "group", "rms"] | None = None
+    ghost: Count = 8  # examples in a part, of ghost batch norm
+    groups: Count = 4  # of group norm
+    weights: Literal["free", "standardized", "scaled"] = "free"  # of the convolutions
+
+    def normalization(self) -> Callable[[int], nn.Module] | None:
+        """What makes a norm for so many channels."""
+        as_bn = {"momentum": self.momentum, "eps": self.eps}
+        return {
+            None: None,
+            "before": partial(BatchNorm, **as_bn),
+            "ghost": partial(GhostBatchNorm, size=self.ghost, **as_bn),
+            "renorm": partial(BatchRenorm, **as_bn),
+            "layer": partial(ExampleLayerNorm, eps=self.eps),
+            "instance": partial(ExampleInstanceNorm, eps=self.eps),
+            "group": partial(ExampleGroupNorm, self.groups, eps=self.eps),
+            "rms": partial(ExampleRMSNorm, eps=self.eps),
+        }[self.norm]
+
     def build(self, seed: int) -> SmallCNN:
         """The network with its first weights."""
-        return SmallCNN(self.normalization(), seed=seed)
+        kinds = {"free": nn.Conv2d, "standardized": StandardizedConv2d, "scaled": ScaledConv2d}
+        return SmallCNN(self.normalization(), convolution=kinds[self.weights], seed=seed)
 
 
 def setting_of(values: Mapping) -> Setting:

@@ -7,7 +7,17 @@ import torch
 from torch import nn
 
 from bnlib.lab import PaperNetwork, SmallCNN, clutter
-from bnlib.layers import BatchNorm
+from bnlib.layers import (
+    BatchNorm,
+    BatchRenorm,
+    ExampleGroupNorm,
+    ExampleInstanceNorm,
+    ExampleLayerNorm,
+    ExampleRMSNorm,
+    GhostBatchNorm,
+    ScaledConv2d,
+    StandardizedConv2d,
+)
 from bnlib.sweep import PaperSetting, SmallCNNSetting
 
 
@@ -36,6 +46,10 @@ def test_the_defaults_of_the_first_records_do_not_change():
         {"network": "ResNet"},
         {"network": "SmallCNN", "width": 8},
         {"network": "SmallCNN", "norm": "after"},
+        {"network": "SmallCNN", "weights": "whitened"},
+        {"network": "SmallCNN", "groups": 0},
+        {"network": "SmallCNN", "ghost": 0},
+        {"network": "PaperNetwork", "norm": "group"},
         {"optimizer": "lbfgs"},
         {"images": "cats"},
         {"train_images": 0},
@@ -75,6 +89,37 @@ def test_a_setting_builds_the_small_cnn():
     assert type(model) is SmallCNN
     assert type(model.hidden[0].norm) is BatchNorm
     assert torch.equal(model.output.weight, SmallCNN(seed=1).output.weight)
+
+
+@pytest.mark.parametrize(
+    ("norm", "kind"),
+    [
+        ("ghost", GhostBatchNorm),
+        ("renorm", BatchRenorm),
+        ("layer", ExampleLayerNorm),
+        ("instance", ExampleInstanceNorm),
+        ("group", ExampleGroupNorm),
+        ("rms", ExampleRMSNorm),
+    ],
+)
+def test_a_setting_builds_the_small_cnn_with_a_cousin(norm, kind):
+    model = SmallCNNSetting(norm=norm, eps=1e-3, ghost=4, groups=2).build(seed=1)
+    for block in model.hidden:
+        assert type(block.norm) is kind
+        assert block.norm.eps == 1e-3
+    assert getattr(model.hidden[0].norm, "size", 4) == 4
+    if norm == "group":
+        assert model.hidden[1].norm.num_groups == 2
+
+
+@pytest.mark.parametrize(
+    ("weights", "kind"),
+    [("free", nn.Conv2d), ("standardized", StandardizedConv2d), ("scaled", ScaledConv2d)],
+)
+def test_a_setting_standardizes_the_weights_of_convolutions_alone(weights, kind):
+    model = SmallCNNSetting(weights=weights).build(seed=1)
+    assert [type(block.linear) for block in model.hidden] == [kind, kind]
+    assert torch.equal(model.hidden[1].linear.weight, SmallCNN(seed=1).hidden[1].linear.weight)
 
 
 @pytest.mark.parametrize("norm", ["before", "after"])

@@ -10,7 +10,8 @@ from torch import nn
 
 from bnlib.lab import PaperNetwork, SmallCNN, accuracy, minibatches, train
 from bnlib.layers import BatchNorm
-from bnlib.sweep import train_stacked
+from bnlib.sweep import SmallCNNSetting, train_stacked
+from bnlib.sweep.catalogue import COUSINS
 from bnlib.sweep.engine import OPTIMIZERS
 
 SEEDS = [0, 4, 5]
@@ -118,6 +119,18 @@ def test_a_convolutional_network_is_trained_as_by_the_plain_loop(norm):
     stacked(models, sets, look_steps=[0, 4])
     for model, twin, seed in zip(models, twins, SEEDS, strict=True):
         plain_loop(twin, sets, seed, steps=4)
+        torch.testing.assert_close(model.state_dict(), twin.state_dict(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("arm", COUSINS, ids=str)
+def test_each_cousin_is_trained_as_by_the_plain_loop(arm):
+    norm, weights = arm
+    setting = SmallCNNSetting(norm=norm, weights=weights, ghost=5)
+    sets = draw(40, 1, (1, 28, 28)), draw(20, 2, (1, 28, 28))
+    models, twins = ([setting.build(seed).double() for seed in SEEDS] for _ in range(2))
+    stacked(models, sets, look_steps=[0, 3], learning_rate=0.05)
+    for model, twin, seed in zip(models, twins, SEEDS, strict=True):
+        plain_loop(twin, sets, seed, steps=3, learning_rate=0.05)
         torch.testing.assert_close(model.state_dict(), twin.state_dict(), rtol=1e-9, atol=1e-9)
 
 
