@@ -47,6 +47,10 @@ REQUIRED = {
     "mps": "wrong gradients on MPS",
     "cudnn": "cuDNN above 65,535 rows",
     "fix-gamma": "MXNet's fix_gamma",
+    "half": "a variance too large for half precision",
+    "gradient-penalty": "a gradient penalty with batch norm in the critic",
+    "momentum-zero": "freezing by momentum 0",
+    "by-type": "recipes by type on another norm",
 }
 PARTS = ["**Symptom.**", "**Why.**", "**Fix.**", "**Check.**"]
 EXHIBIT = re.compile(r"^\(mistake-([\w-]+)\)=\n##+ (.+)$", flags=re.MULTILINE)
@@ -212,6 +216,7 @@ FAULTS = [
     missing_exhibits,
     on_the_index_page,
     incomplete,
+    too_long,
     without_a_thread,
     never_failing,
     not_in_the_index,
@@ -293,6 +298,7 @@ DAMAGE = {
     missing_exhibits: lambda museum: damaged(museum, "(mistake-ragged)=", "(ragged)="),
     on_the_index_page: lambda museum: {"mistakes": museum["mistakes_inside"]},
     incomplete: lambda museum: damaged(museum, "**Fix.** `drop_last=True`", "`drop_last=True`"),
+    too_long: unfolded,
     without_a_thread: lambda museum: damaged(museum, "/fastai/fastai/issues/", "/fastai/"),
     never_failing: lambda museum: damaged(museum, "assert not follow_the_data", "follow_the_data"),
     not_in_the_index: lambda museum: damaged(museum, "#a-ragged-last-batch) |", "#one-nan-for-ever) |"),
