@@ -212,6 +212,21 @@ def never_raised(museum):
     ]
 
 
+def slips(museum):
+    """Give the errors that nobody makes on purpose, though their cells may raise one."""
+    errors = [
+        f"{output.ename}: {output.evalue}"
+        for page in museum.values()
+        for cell in page.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.output_type == "error"
+    ]
+    return [
+        error for error in errors if re.match("(Attribute|Name|Import|ModuleNotFound|Syntax)Error", error)
+    ]
+
+
 FAULTS = [
     missing_exhibits,
     on_the_index_page,
@@ -222,6 +237,7 @@ FAULTS = [
     not_in_the_index,
     misleading,
     never_raised,
+    slips,
 ]
 
 
@@ -286,6 +302,13 @@ def without_outputs(museum):
     return other
 
 
+def misspelled(museum):
+    other = copy.deepcopy(museum)
+    outputs = [o for page in other.values() for cell in page.cells for o in cell.get("outputs", [])]
+    next(o for o in outputs if o.output_type == "error").ename = "NameError"
+    return other
+
+
 def unfolded(museum):
     other = copy.deepcopy(museum)
     for page in other.values():
@@ -304,6 +327,7 @@ DAMAGE = {
     not_in_the_index: lambda museum: damaged(museum, "#a-ragged-last-batch) |", "#one-nan-for-ever) |"),
     misleading: lambda museum: damaged(museum, "#a-ragged-last-batch) |", "#a-rugged-last-batch) |"),
     never_raised: without_outputs,
+    slips: misspelled,
 }
 
 
