@@ -15,8 +15,15 @@ def toc(root):
     return yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
 
 
+def chapters_of(toc):
+    """Give each chapter as a list: its page, and those of its sections."""
+    entries = [entry for part in toc["parts"] for entry in part["chapters"]]
+    sections = [[section["file"] for section in entry.get("sections", [])] for entry in entries]
+    return [[toc["root"]], *([entry["file"], *more] for entry, more in zip(entries, sections, strict=True))]
+
+
 def pages_of(toc):
-    return [toc["root"], *(entry["file"] for part in toc["parts"] for entry in part["chapters"])]
+    return [page for chapter in chapters_of(toc) for page in chapter]
 
 
 def test_the_pages_of_the_contents_are_the_files(root, book, toc):
@@ -64,15 +71,16 @@ def test_a_notebook_has_one_title(notebook):
     assert len(titles) == 1, "expected one `# Title`; sections begin with ##"
 
 
-def test_a_chapter_has_exercises_with_folded_answers_and_further_reading(notebook_path, notebook):
+def test_a_chapter_has_exercises_with_folded_answers_and_further_reading(root, toc, notebook_path):
     if notebook_path.stem == "colophon":
         pytest.skip("a page of reference, with nothing to practise")
-    headings = re.findall(
-        r"^#{2,3} (Exercise|Further reading)s?\b", text_of(notebook), re.MULTILINE | re.IGNORECASE
-    )
+    (chapter,) = [pages for pages in chapters_of(toc) if f"book/{notebook_path.stem}" in pages]
+    paths = [(root / page).with_suffix(".ipynb") for page in chapter]
+    text = "\n\n".join(text_of(nbformat.read(path, as_version=nbformat.NO_CONVERT)) for path in paths)
+    headings = re.findall(r"^#{2,3} (Exercise|Further reading)s?\b", text, re.MULTILINE | re.IGNORECASE)
     missing = {"exercise", "further reading"} - {heading.lower() for heading in headings}
     assert missing == set(), "a chapter closes with `## Exercises` and `## Further reading`"
-    folded = re.search(r"\{dropdown\}|:class: dropdown|<details", text_of(notebook))
+    folded = re.search(r"\{dropdown\}|:class: dropdown|<details", text)
     assert folded, "an exercise's answer is folded away: `:class: dropdown`"
 
 
