@@ -4,8 +4,10 @@ from .adapt import *
 from .cost import *
 from .data import *
 from .models import *
+from .noisy import *
 from .probes import *
 from .quantized import *
 from .shifts import *
 from .timing import *
 from .training import *
+from .why_it_works import *
