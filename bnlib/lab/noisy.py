@@ -27,7 +27,7 @@ def counted_noise(seed: Tensor, draw: Tensor, n: int) -> Tensor:
 
     Notes
     -----
-    A counter through an integer hash of 32 bits: multiply, shift and exclusive or, after C. Wellons' `lowbias32`.
+    A counter through an integer hash of 32 bits: multiply, shift and exclusive or (C. Wellons, lowbias32).
     """
     key = hashed(seed ^ hashed(draw))
     return hashed(key + torch.arange(n, device=seed.device)).double() / 2**32
@@ -59,8 +59,8 @@ class NoisyBatchNorm(BatchNormBase):
 
     Notes
     -----
-    Source: the "noisy" batch norm of Santurkar et al. 2018, section 2.1: noise of non-zero mean and non-unit
-    variance, another at every step.
+    Source: the "noisy" batch norm of Santurkar et al. 2018: noise of non-zero mean and non-unit variance,
+    another at every step. The distributions and the numbers here are ours.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad, grad_and_value
+from torch.func import functional_call
 
 __all__ = ["AlongGradient", "GradientShift", "along_gradient", "gradient_shift", "training_loss"]
 
@@ -46,6 +46,15 @@ def training_loss(
             return F.cross_entropy(functional_call(model, ({**parameters}, own), (x,)), y)
 
     return loss
+
+
+def slope(loss: Callable[[Parameters], Tensor], parameters: Parameters) -> tuple[dict[str, Tensor], Tensor]:
+    """The gradient of a loss by each parameter, and the loss, both detached."""
+    leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+    with torch.enable_grad():
+        value = loss(leaves)
+    gradients = torch.autograd.grad(value, list(leaves.values()))
+    return dict(zip(leaves, gradients, strict=True)), value.detach()
 
 
 def moved_buffers(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
@@ -90,16 +99,16 @@ def gradient_shift(
 
     Notes
     -----
-    Source: Santurkar et al. 2018, Definition 2.1. Below layer i are all parameters before its weights, a
+    Source: Santurkar et al. 2018, whose definition this is. Below layer i are all parameters before its weights, a
     norm's among them. Below the first there is none: its G' is G, where no noise is redrawn.
     """
     parameters = {name: p.detach() for name, p in model.named_parameters()}
-    gradient = grad(training_loss(model, x, y))(parameters)
-    after = grad(training_loss(model, x, y, moved_buffers(model, x) if redraw else None))
+    gradient, _ = slope(training_loss(model, x, y), parameters)
+    after = training_loss(model, x, y, moved_buffers(model, x) if redraw else None)
     found, stepped = [], dict(parameters)
     for name, p in parameters.items():
         if p.ndim > 1:  # the weights of a layer
-            before, later = gradient[name].flatten(), after(stepped)[name].flatten()
+            before, later = gradient[name].flatten(), slope(after, stepped)[0][name].flatten()
             cosine = F.cosine_similarity(before, later, dim=0)
             found.append((before.norm(), (later - before).norm(), cosine))
         stepped[name] = p - learning_rate * gradient[name]
@@ -141,17 +150,17 @@ def along_gradient(model: nn.Module, x: Tensor, y: Tensor, steps: Sequence[float
 
     Notes
     -----
-    Source: Santurkar et al. 2018, section 3.1: variation of the loss, gradient predictiveness and "effective"
+    Source: Santurkar et al. 2018: variation of the loss, gradient predictiveness and "effective"
     beta-smoothness.
     """
     parameters = {name: p.detach() for name, p in model.named_parameters()}
-    both = grad_and_value(training_loss(model, x, y))
-    gradient, _ = both(parameters)
+    loss = training_loss(model, x, y)
+    gradient, _ = slope(loss, parameters)
     g = torch.cat([v.flatten() for v in gradient.values()])
     losses, changes = [], []
     for eta in steps:
-        there, loss = both({name: p - eta * gradient[name] for name, p in parameters.items()})
-        losses.append(loss)
+        there, value = slope(loss, {name: p - eta * gradient[name] for name, p in parameters.items()})
+        losses.append(value)
         changes.append((torch.cat([v.flatten() for v in there.values()]) - g).norm())
     change = torch.stack(changes)
     lengths = torch.tensor(steps, dtype=change.dtype) * g.norm()
