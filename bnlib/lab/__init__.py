@@ -3,6 +3,7 @@
 from .adapt import *
 from .cost import *
 from .data import *
+from .depth_and_noise import *
 from .models import *
 from .noisy import *
 from .probes import *

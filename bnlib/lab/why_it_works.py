@@ -99,8 +99,8 @@ def gradient_shift(
 
     Notes
     -----
-    Source: Santurkar et al. 2018, whose definition this is. Below layer i are all parameters before its weights, a
-    norm's among them. Below the first there is none: its G' is G, where no noise is redrawn.
+    Source: Santurkar et al. 2018, whose definition this is. Below layer i are all parameters before its
+    weights, a norm's among them. Below the first there is none: its G' is G, where no noise is redrawn.
     """
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     gradient, _ = slope(training_loss(model, x, y), parameters)

@@ -414,15 +414,6 @@ EXPERIMENTS = {
             probe=shift_and_landscape,
         ),
         Experiment(
-            "shift_cnn",
-            "The same two questions to the small convolutional network.",
-            10,
-            grid(norm=(None, "before", "noisy"), learning_rate=(0.1, 0.3)),
-            (0, 30, 100, 300),
-            probe=shift_and_landscape,
-            shared={"network": "SmallCNN", "batch_size": 32},
-        ),
-        Experiment(
             "rate_by_depth",
             "How large a learning rate does a network bear, and how does that depend on its depth?",
             5,
