@@ -107,7 +107,8 @@ def train_and_test(
     """Loss and accuracy on the training and the test images, with the statistics of the training images."""
     model = copy.deepcopy(model)
     if any(map(keeps_statistics, model.modules())):
-        recompute_statistics(model, train_set.images.split(500))
+        whole = len(train_set.images) // setting.batch_size * setting.batch_size
+        recompute_statistics(model, train_set.images[:whole].split(setting.batch_size))
     with evaluating(model):
         loss_train, loss_test = (F.cross_entropy(model(x), y).item() for x, y in (train_set, test_set))
     return {
