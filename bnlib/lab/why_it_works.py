@@ -57,6 +57,11 @@ def slope(loss: Callable[[Parameters], Tensor], parameters: Parameters) -> tuple
     return dict(zip(leaves, gradients, strict=True)), value.detach()
 
 
+def flat(gradient: Parameters) -> Tensor:
+    """All of it as one vector."""
+    return torch.cat([g.flatten() for g in gradient.values()])
+
+
 def moved_buffers(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     """The buffers as one forward pass in training leaves them: those of the next step."""
     moved = {name: b.clone() for name, b in model.named_buffers()}
@@ -84,7 +89,11 @@ class GradientShift(NamedTuple):
 
 
 def gradient_shift(
-    model: nn.Module, x: Tensor, y: Tensor, learning_rate: float, redraw: bool = False
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    learning_rate: float,
+    redraw: bool = False,
 ) -> GradientShift:
     """Internal covariate shift of every layer on one batch, when gradient descent takes a step.
 
@@ -104,13 +113,15 @@ def gradient_shift(
     """
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     gradient, _ = slope(training_loss(model, x, y), parameters)
-    after = training_loss(model, x, y, moved_buffers(model, x) if redraw else None)
+    buffers = moved_buffers(model, x) if redraw else None
+    after = training_loss(model, x, y, buffers)
     found, stepped = [], dict(parameters)
     for name, p in parameters.items():
         if p.ndim > 1:  # the weights of a layer
-            before, later = gradient[name].flatten(), slope(after, stepped)[0][name].flatten()
-            cosine = F.cosine_similarity(before, later, dim=0)
-            found.append((before.norm(), (later - before).norm(), cosine))
+            gradient_after, _ = slope(after, stepped)
+            one, other = (g[name].flatten() for g in (gradient, gradient_after))
+            cosine = F.cosine_similarity(one, other, dim=0)
+            found.append((one.norm(), (other - one).norm(), cosine))
         stepped[name] = p - learning_rate * gradient[name]
     return GradientShift(*map(torch.stack, zip(*found, strict=True)))
 
@@ -136,7 +147,12 @@ class AlongGradient(NamedTuple):
     smoothness: Tensor
 
 
-def along_gradient(model: nn.Module, x: Tensor, y: Tensor, steps: Sequence[float]) -> AlongGradient:
+def along_gradient(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    steps: Sequence[float],
+) -> AlongGradient:
     """How the loss of one batch and its gradient vary along the gradient.
 
     Parameters
@@ -156,12 +172,13 @@ def along_gradient(model: nn.Module, x: Tensor, y: Tensor, steps: Sequence[float
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     loss = training_loss(model, x, y)
     gradient, _ = slope(loss, parameters)
-    g = torch.cat([v.flatten() for v in gradient.values()])
+    g = flat(gradient)
     losses, changes = [], []
     for eta in steps:
-        there, value = slope(loss, {name: p - eta * gradient[name] for name, p in parameters.items()})
+        there = {name: p - eta * gradient[name] for name, p in parameters.items()}
+        gradient_there, value = slope(loss, there)
         losses.append(value)
-        changes.append((torch.cat([v.flatten() for v in there.values()]) - g).norm())
+        changes.append((flat(gradient_there) - g).norm())
     change = torch.stack(changes)
     lengths = torch.tensor(steps, dtype=change.dtype) * g.norm()
     return AlongGradient(g.norm(), torch.stack(losses), change, (change / lengths).max())
