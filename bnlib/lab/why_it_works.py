@@ -181,4 +181,5 @@ def along_gradient(
         changes.append((flat(gradient_there) - g).norm())
     change = torch.stack(changes)
     lengths = torch.tensor(steps, dtype=change.dtype) * g.norm()
-    return AlongGradient(g.norm(), torch.stack(losses), change, (change / lengths).max())
+    smoothness = (change / lengths).max()
+    return AlongGradient(g.norm(), torch.stack(losses), change, smoothness)
