@@ -10,6 +10,7 @@ from .conclusion import *
 from .cost import *
 from .cousins import *
 from .covariate_shift import *
+from .depth_and_noise import *
 from .experiments import *
 from .folding import *
 from .frameworks import *
@@ -23,3 +24,4 @@ from .normalization import *
 from .scale import *
 from .style import *
 from .touch import *
+from .why_it_works import *

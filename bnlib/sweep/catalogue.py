@@ -6,10 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from bnlib.lab import Split, accuracy, activation_inputs, input_percentiles, layer_inputs
+from bnlib.lab import (
+    Split,
+    accuracy,
+    activation_inputs,
+    along_gradient,
+    evaluating,
+    gradient_shift,
+    input_percentiles,
+    layer_inputs,
+)
 from bnlib.layers import keeps_statistics, recompute_statistics
 
 from .settings import Setting, setting_of
@@ -65,6 +76,47 @@ def recomputed_accuracy(
     model = copy.deepcopy(model)
     recompute_statistics(model, train_set.images[:5120].split(512))
     return {"accuracy_recomputed": np.asarray(accuracy(model, *test_set))}
+
+
+PROBED_BATCHES = 2  # of training images, over which what is measured on a batch is averaged
+ALONG = (0.5, 1.0, 2.0, 4.0)  # steps along the gradient, as multiples of the learning rate
+
+
+def shift_and_landscape(
+    model: nn.Module, setting: Setting, train_set: Split, test_set: Split
+) -> dict[str, NDArray]:
+    """Each layer's gradient when those below step (layers,), and the loss along the gradient (steps,)."""
+    m = setting.batch_size
+    batches = [Split(*(part[i * m : (i + 1) * m] for part in train_set)) for i in range(PROBED_BATCHES)]
+    rate = setting.learning_rate
+    shifts = [gradient_shift(model, *batch, rate) for batch in batches]
+    along = [along_gradient(model, *batch, [rate * factor for factor in ALONG]) for batch in batches]
+    kinds = {"shift": shifts, "along": along}
+    if setting.norm == "noisy":
+        kinds["redrawn"] = [gradient_shift(model, *batch, rate, redraw=True) for batch in batches]
+    return {
+        f"{kind}_{name}": torch.stack([getattr(one, name) for one in found]).mean(dim=0).numpy()
+        for kind, found in kinds.items()
+        for name in found[0]._fields
+    }
+
+
+def train_and_test(
+    model: nn.Module, setting: Setting, train_set: Split, test_set: Split
+) -> dict[str, NDArray]:
+    """Loss and accuracy on the training and the test images, with the statistics of the training images."""
+    model = copy.deepcopy(model)
+    if any(map(keeps_statistics, model.modules())):
+        whole = len(train_set.images) // setting.batch_size * setting.batch_size
+        recompute_statistics(model, train_set.images[:whole].split(setting.batch_size))
+    with evaluating(model):
+        loss_train, loss_test = (F.cross_entropy(model(x), y).item() for x, y in (train_set, test_set))
+    return {
+        "loss_train": np.asarray(loss_train),
+        "loss_test": np.asarray(loss_test),
+        "accuracy_train": np.asarray(accuracy(model, *train_set)),
+        "accuracy_recomputed": np.asarray(accuracy(model, *test_set)),
+    }
 
 
 FIRST = 2
@@ -381,6 +433,54 @@ EXPERIMENTS = {
             seeds=5,
             tuned=("learning_rate",),
             shared={"activation": "relu", "train_images": 1000, **HELD_OUT},
+        ),
+        Experiment(
+            "shift_sigmoid",
+            "Does batch norm lessen internal covariate shift, and what does it do to the loss along the "
+            "gradient? The network of sigmoids.",
+            8,
+            grid(norm=(None, "before", "noisy"), learning_rate=(0.1, 3.0)),
+            (0, 10, 30, 100, 300, 600, 1000),
+            seeds=10,
+            probe=shift_and_landscape,
+        ),
+        Experiment(
+            "rate_by_depth",
+            "How large a learning rate does a network bear, and how does that depend on its depth?",
+            5,
+            grid(
+                norm=PLAIN_AND_BN,
+                hidden_layers=(2, 5, 15),
+                learning_rate=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+            ),
+            (0, 150, 200),
+            shared={"activation": "relu", "std": 0.14},
+        ),
+        Experiment(
+            "ghosts",
+            "A large batch whose statistics are those of small parts: what is the statistics' noise, and "
+            "what the learning rate?",
+            8,
+            [
+                {"norm": norm, "ghost": ghost, "learning_rate": rate}
+                for norm, ghost in ((None, 8), ("before", 8), ("ghost", 128), ("ghost", 32), ("ghost", 8))
+                for rate in (0.1, 1.0)
+            ],
+            (0, 20, 50, 100, 150),
+            seeds=10,
+            probe=train_and_test,
+            shared={"activation": "relu", "std": 0.05, "batch_size": 512, "train_images": 2000, **HELD_OUT},
+        ),
+        Experiment(
+            "gap_by_batch",
+            "Does batch norm regularize, and the more, the smaller the batch?",
+            7,
+            grid(norm=PLAIN_AND_BN, batch_size=(8, 32, 128), learning_rate=(0.03, 0.1, 0.3)),
+            (0, 100, 300, 1000),
+            seeds=5,
+            tuned=("learning_rate",),
+            probe=train_and_test,
+            shared={"activation": "relu", "std": 0.05, "train_images": 2000, **HELD_OUT},
         ),
         Experiment(
             "cluttered",

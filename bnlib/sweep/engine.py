@@ -63,13 +63,15 @@ def run_group(
     setting, _ = runs[0]
     train_set, test_set, validation_set = setting.sets(mnist)
 
+    models = [own.build(seed) for own, seed in runs]
+    own_setting = {model: own for model, (own, _) in zip(models, runs, strict=True)}
+
     def at_a_look(model: nn.Module) -> dict[str, NDArray]:
-        found = probe(model, setting, train_set, test_set) if probe else {}
+        found = probe(model, own_setting[model], train_set, test_set) if probe else {}
         if validation_set is None:
             return found
         return {"accuracy_validation": np.asarray(accuracy(model, *validation_set)), **found}
 
-    models = [own.build(seed) for own, seed in runs]
     histories = train_stacked(
         models,
         train_set,

@@ -9,7 +9,7 @@ import torch
 from msgspec import Meta
 from torch import nn
 
-from bnlib.lab import MNIST, PaperNetwork, SmallCNN, Split, clutter
+from bnlib.lab import MNIST, NoisyBatchNorm, PaperNetwork, SmallCNN, Split, clutter
 from bnlib.layers import (
     BatchNorm,
     BatchRenorm,
@@ -45,7 +45,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     takes its default, so every older record stays what it was. A default, once given, does not change.
     """
 
-    norm: Literal["before"] | None = None
+    norm: Literal["before", "ghost", "noisy"] | None = None
+    ghost: Count = 8  # examples in a part, of ghost batch norm
     images: Literal["digits", "cluttered"] = "digits"
     pixels: Literal["gray", "binary"] = "gray"  # binary: 1 where the gray value is above 0.5
     validation: bool = False  # whether the last twelfth of the training images is held out
@@ -80,8 +81,21 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return Sets(Split(*(part[:n] for part in train)), test, Split(*(part[kept:] for part in train)))
 
     def normalization(self) -> Callable[[int], nn.Module] | None:
-        """What makes a batch norm for so many channels."""
-        return None if self.norm is None else partial(BatchNorm, momentum=self.momentum, eps=self.eps)
+        """What makes a norm for so many channels."""
+        as_bn = {"momentum": self.momentum, "eps": self.eps}
+        batch = partial(BatchNorm, **as_bn)
+        return {
+            None: None,
+            "before": batch,
+            "after": batch,
+            "ghost": partial(GhostBatchNorm, size=self.ghost, **as_bn),
+            "noisy": partial(NoisyBatchNorm, **as_bn),
+            **self.other_norms(),
+        }[self.norm]
+
+    def other_norms(self) -> dict[str, Callable[[int], nn.Module]]:
+        """Those that only one kind of network is run with, by their names."""
+        return {}
 
     def decays(self, model: nn.Module) -> dict[str, float]:
         """How much each parameter decays; biases never do."""
@@ -95,7 +109,7 @@ class PaperSetting(Setting, frozen=True, kw_only=True, tag="PaperNetwork"):
 
     numbers: ClassVar[tuple[str, ...]] = ("learning_rate", "std", "std_bias")
 
-    norm: Literal["before", "after"] | None = None  # the activation
+    norm: Literal["before", "after", "ghost", "noisy"] | None = None  # "after": after the activation
     activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
     hidden_layers: Count = 3
     width: Count = 100
@@ -118,7 +132,7 @@ class PaperSetting(Setting, frozen=True, kw_only=True, tag="PaperNetwork"):
             for layer in network.modules():
                 if isinstance(layer, nn.Linear) and layer.bias is not None:
                     nn.init.normal_(layer.bias, std=self.std_bias, generator=generator)
-        return network
+        return with_noise_of(seed, network)
 
 
 class SmallCNNSetting(Setting, frozen=True, kw_only=True, tag="SmallCNN"):
@@ -126,29 +140,33 @@ class SmallCNNSetting(Setting, frozen=True, kw_only=True, tag="SmallCNN"):
 
     flat: ClassVar[bool] = False
 
-    norm: Literal["before", "ghost", "renorm", "layer", "instance", "group", "rms"] | None = None
-    ghost: Count = 8  # examples in a part, of ghost batch norm
+    norm: Literal["before", "ghost", "noisy", "renorm", "layer", "instance", "group", "rms"] | None = None
     groups: Count = 4  # of group norm
     weights: Literal["free", "standardized", "scaled"] = "free"  # of the convolutions
 
-    def normalization(self) -> Callable[[int], nn.Module] | None:
-        """What makes a norm for so many channels."""
-        as_bn = {"momentum": self.momentum, "eps": self.eps}
+    def other_norms(self) -> dict[str, Callable[[int], nn.Module]]:
+        """Batch renorm, and the norms that look at one example at a time."""
         return {
-            None: None,
-            "before": partial(BatchNorm, **as_bn),
-            "ghost": partial(GhostBatchNorm, size=self.ghost, **as_bn),
-            "renorm": partial(BatchRenorm, **as_bn),
+            "renorm": partial(BatchRenorm, momentum=self.momentum, eps=self.eps),
             "layer": partial(ExampleLayerNorm, eps=self.eps),
             "instance": partial(ExampleInstanceNorm, eps=self.eps),
             "group": partial(ExampleGroupNorm, self.groups, eps=self.eps),
             "rms": partial(ExampleRMSNorm, eps=self.eps),
-        }[self.norm]
+        }
 
     def build(self, seed: int) -> SmallCNN:
         """The network with its first weights."""
         kinds = {"free": nn.Conv2d, "standardized": StandardizedConv2d, "scaled": ScaledConv2d}
-        return SmallCNN(self.normalization(), convolution=kinds[self.weights], seed=seed)
+        network = SmallCNN(self.normalization(), convolution=kinds[self.weights], seed=seed)
+        return with_noise_of(seed, network)
+
+
+def with_noise_of(seed: int, network: nn.Module) -> nn.Module:
+    """The network; each of its noisy norms has a seed of its own."""
+    noisy = [module for module in network.modules() if isinstance(module, NoisyBatchNorm)]
+    for i, module in enumerate(noisy):
+        module.seed.fill_(1000 * seed + i)
+    return network
 
 
 def setting_of(values: Mapping) -> Setting:

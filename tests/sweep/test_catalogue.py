@@ -115,3 +115,26 @@ def test_every_experiment_runs(experiment, mnist):
     for run in record.series:
         assert {"accuracy", "loss"} <= run.values.keys()
         assert all(np.isfinite(values[1:]).all() for values in run.values.values())
+
+
+def test_the_gap_is_seen_with_pooled_statistics_of_whole_batches(mnist):
+    setting = PaperSetting(norm="ghost", ghost=10, batch_size=20, train_images=110)
+    train_set, test_set = setting.sets(mnist)[:2]
+    model = setting.build(0)
+    found = catalogue.train_and_test(model, setting, train_set, test_set)
+    recompute_statistics(model, train_set.images[:100].split(20))
+    assert found["accuracy_train"] == catalogue.accuracy(model, *train_set)
+    assert found["accuracy_recomputed"] == catalogue.accuracy(model, *test_set)
+
+
+def test_the_shift_is_averaged_over_batches_and_redrawn_for_a_noisy_network(mnist):
+    setting = PaperSetting(norm="noisy", batch_size=20, width=5)
+    train_set, test_set = setting.sets(mnist)[:2]
+    found = catalogue.shift_and_landscape(setting.build(0), setting, train_set, test_set)
+    assert found["shift_cosine"].shape == found["redrawn_cosine"].shape == (4,)
+    assert found["along_loss"].shape == (len(catalogue.ALONG),)
+    one, other = (
+        catalogue.gradient_shift(setting.build(0), *(part[i : i + 20] for part in train_set), 0.1)
+        for i in (0, 20)
+    )
+    np.testing.assert_allclose(found["shift_change"], (one.change + other.change) / 2, rtol=1e-5)

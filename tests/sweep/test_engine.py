@@ -257,3 +257,13 @@ def test_a_slice_of_other_images_or_looks_is_refused(tiny, mnist):
     for seed, steps in ((2, 5), (0, 6)):
         with pytest.raises(ValueError, match="a seed and a look"):
             rerun(record, mnist, seed=seed, steps=steps)
+
+
+def test_a_probe_is_given_the_setting_of_its_own_network(mnist, tiny):
+    # networks of several learning rates train in one stack
+    def rate(model, setting, train_set, test_set):
+        return {"rate": np.asarray(setting.learning_rate)}
+
+    record = run_experiment(dataclasses.replace(tiny, probe=rate), mnist, progress=False)
+    for run in record.series:
+        assert set(run.values["rate"]) == {run.setting["learning_rate"]}

@@ -12,8 +12,20 @@ from bnlib.sweep import EXPERIMENTS, describe_data, is_record_of, plan, read_rec
 RESULTS = Path(__file__).parents[2] / "book" / "results"
 PATHS = sorted(RESULTS.glob("*.json"))
 
-STEPS = {"batch_size_cnn": 50, "cousins": 600}  # to which a slice goes at most, where it is not 400
-CASES = {"batch_size_cnn": 1, "cousins": 2}  # how many settings, spread over them all, where it is not 3
+STEPS = {
+    "batch_size_cnn": 50,
+    "cousins": 600,
+    "shift_sigmoid": 100,
+    "rate_by_depth": 150,
+    "ghosts": 50,
+    "gap_by_batch": 100,
+}  # to which a slice goes at most, where it is not 400
+CASES = {
+    "batch_size_cnn": 1,
+    "cousins": 2,
+    "rate_by_depth": 2,
+    "ghosts": 2,
+}  # how many settings, spread over the experiment's, where it is not 3
 # The records were made by matrices stacked by hand, and are repeated by torch.func. Float32 sums depend on
 # that, on the processor and on how many runs share a product; training amplifies the difference, ReLU's kinks
 # far more than a sigmoid. Smooth networks come out again to the rounding of the record and a few of the

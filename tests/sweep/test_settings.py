@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnlib.lab import PaperNetwork, SmallCNN, clutter
+from bnlib.lab import NoisyBatchNorm, PaperNetwork, SmallCNN, clutter
 from bnlib.layers import (
     BatchNorm,
     BatchRenorm,
@@ -177,3 +177,14 @@ def test_first_biases_of_their_own_leave_the_weights_as_they_were():
 
 def test_the_cnn_gets_images_with_a_channel(mnist):
     assert SmallCNNSetting().sets(mnist)[1].images.shape == (100, 1, 28, 28)
+
+
+@pytest.mark.parametrize("kind", [PaperSetting, SmallCNNSetting])
+def test_every_noisy_layer_of_every_seed_has_noise_of_its_own(kind):
+    seeds = [
+        int(module.seed)
+        for seed in range(3)
+        for module in kind(norm="noisy").build(seed).modules()
+        if isinstance(module, NoisyBatchNorm)
+    ]
+    assert len(seeds) == len(set(seeds)) == 3 * (3 if kind is PaperSetting else 2)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bnlib.lab import PaperNetwork, SmallCNN, accuracy, minibatches, train
+from bnlib.lab import NoisyBatchNorm, PaperNetwork, SmallCNN, accuracy, minibatches, train
 from bnlib.layers import BatchNorm
 from bnlib.sweep import SmallCNNSetting, train_stacked
 from bnlib.sweep.catalogue import COUSINS
@@ -37,6 +37,7 @@ MODELS = {
     "torch's": lambda: networks(nn.BatchNorm1d),
     "after": lambda: networks(BatchNorm, norm_after=True),
     "ReLU": lambda: networks(BatchNorm, activation=nn.ReLU),
+    "noisy": lambda: networks(NoisyBatchNorm),
     "plain average": lambda: networks(lambda n: BatchNorm(n, momentum=None)),
 }
 
