@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 
 import pytest
 import torch.distributed as dist
@@ -14,7 +15,9 @@ def who(greeting):
 
 
 def leave():
+    dist.barrier()
     if dist.get_rank() == 1:
+        time.sleep(1)  # the other may still be at the barrier
         os._exit(3)
     return "here"
 
