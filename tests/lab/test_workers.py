@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import time
 
 import pytest
 import torch.distributed as dist
@@ -15,9 +14,7 @@ def who(greeting):
 
 
 def leave():
-    dist.barrier()
     if dist.get_rank() == 1:
-        time.sleep(1)  # the other may still be at the barrier
         os._exit(3)
     return "here"
 
@@ -30,4 +27,5 @@ def test_one_that_leaves_is_named_and_the_others_are_heard():
     with pytest.raises(WorkersError, match="worker 1: ended with exit code 3") as caught:
         run_workers(leave, 2)
     assert caught.value.results == {0: "here"}
-    assert not multiprocessing.active_children()
+    spawned = multiprocessing.get_context("spawn").Process  # joblib's own processes may still be there
+    assert not [p for p in multiprocessing.active_children() if isinstance(p, spawned)]
