@@ -47,7 +47,7 @@ class GhostBatchNorm(BatchNormBase):
 
     Notes
     -----
-    Source: Hoffer, Hubara & Soudry 2017, Algorithm 1: the running statistics move
+    Source: Hoffer, Hubara & Soudry 2017: the running statistics move
     once a part. `fold_model` leaves it where it is; a `BatchNorm` takes its state
     dict.
     """
@@ -167,7 +167,7 @@ class ExampleGroupNorm(nn.Module):
 
     Notes
     -----
-    Source: Wu & He 2018, section 3.1. The same function as torch.nn.GroupNorm,
+    Source: Wu & He 2018. The same function as torch.nn.GroupNorm,
     with the same state dict.
     """
 
@@ -223,7 +223,7 @@ class ExampleLayerNorm(ExampleGroupNorm):
 
     Notes
     -----
-    Source: Ba, Kiros & Hinton 2016, equation 3; Wu & He 2018, section 3.1.
+    Source: Ba, Kiros & Hinton 2016; Wu & He 2018.
     """
 
     def __init__(self, num_channels: int, eps: float = 1e-5) -> None:
@@ -285,7 +285,7 @@ def standardize_weight(weight: Tensor, eps: float = 1e-5) -> Tensor:
 
     Notes
     -----
-    Source: Qiao et al. 2019, section 3.
+    Source: Qiao et al. 2019.
     """
     if weight[0].numel() < 2:
         raise ValueError(
@@ -307,7 +307,7 @@ class StandardizedConv2d(nn.Conv2d):
 
     Notes
     -----
-    Source: Qiao et al. 2019, section 3.
+    Source: Qiao et al. 2019.
     """
 
     def standardized(self) -> Tensor:
@@ -357,7 +357,7 @@ class ScaledSkip(nn.Module):
 
     Notes
     -----
-    Source: Brock et al. 2021, section 2.
+    Source: Brock et al. 2021.
     """
 
     def __init__(self, branch: nn.Module, scale: float, alpha: float) -> None:

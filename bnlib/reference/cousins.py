@@ -67,8 +67,8 @@ def layer_norm(
 
     Notes
     -----
-    Source: Ba, Kiros & Hinton 2016, equation 3; over channels and positions as in
-    Wu & He 2018, section 3.1.
+    Source: Ba, Kiros & Hinton 2016; over channels and positions as in
+    Wu & He 2018.
     """
     _, *axes = range(x.ndim)
     mean, var = moments(x, tuple(axes))  # (N, 1, ..., 1)
@@ -131,7 +131,7 @@ def group_norm(
 
     Notes
     -----
-    Source: Wu & He 2018, section 3.1.
+    Source: Wu & He 2018.
     """
     channels = x.shape[1]
     if groups < 1 or channels % groups:
@@ -196,7 +196,7 @@ def ghost_batch_norm(
 
     Notes
     -----
-    Source: Hoffer, Hubara & Soudry 2017, Algorithm 1.
+    Source: Hoffer, Hubara & Soudry 2017.
     """
     if size < 1 or len(x) % size:
         raise ValueError(f"expected a multiple of {size} examples (got {len(x)})")
@@ -305,7 +305,7 @@ def standardize_weight(weight: NDArray, eps: float = 1e-5) -> NDArray:
 
     Notes
     -----
-    Source: Qiao et al. 2019, section 3.
+    Source: Qiao et al. 2019.
     """
     _, *axes = range(weight.ndim)
     mean, var = moments(weight, tuple(axes))  # (C_out, 1, ..., 1)
@@ -361,7 +361,7 @@ def skip_scales(blocks: int, alpha: float) -> NDArray:
 
     Notes
     -----
-    Source: Brock et al. 2021, section 2.
+    Source: Brock et al. 2021.
     """
     if blocks < 1:
         raise ValueError(f"expected at least one block (got {blocks})")
