@@ -22,7 +22,9 @@ folder that all machines of the cluster share; remove it when the record is writ
 
 from .catalogue import *
 from .engine import *
+from .experiment import *
 from .paper import *
+from .probes import *
 from .records import *
 from .settings import *
 from .stacked import *

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bnlib.lab import MNIST, load_mnist
 
-from .catalogue import EXPERIMENTS, Experiment
+from .catalogue import EXPERIMENTS
 from .engine import describe_data, is_record_of, plan, run_experiment
+from .experiment import Experiment
 from .records import read_record, write_record
 
 

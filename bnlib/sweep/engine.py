@@ -22,7 +22,8 @@ from tqdm import tqdm
 import bnlib
 from bnlib.lab import MNIST, History, accuracy
 
-from .catalogue import EXPERIMENTS, FIRST, Experiment, Probe
+from .catalogue import EXPERIMENTS
+from .experiment import FIRST, Experiment, Probe
 from .records import Data, Processor, Record, Series
 from .settings import Setting, setting_of
 from .stacked import train_stacked

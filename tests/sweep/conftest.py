@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bnlib.lab import MNIST
-from bnlib.sweep import EXPERIMENTS, Experiment, catalogue, grid
+from bnlib.sweep import EXPERIMENTS, Experiment, grid, probes
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def tiny(monkeypatch):
         cases=grid(norm=(None, "before"), learning_rate=(0.1, 0.5)),
         looks=(0, 5, 12),
         seeds=2,
-        probe=catalogue.last_percentiles,
+        probe=probes.last_percentiles,
         shared={"hidden_layers": 2, "width": 8, "batch_size": 10},
     )
     monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
