@@ -41,8 +41,8 @@ def with_entropy_steps(
     model: nn.Module,
     batches: Iterable[Tensor],
     learning_rate: float = 1e-3,
-) -> nn.Module:
-    """A copy whose gammas and betas have learned to be surer: a step of Adam on the entropy for every batch.
+) -> tuple[nn.Module, Tensor]:
+    """Answer batch after batch; after each, gammas and betas take a step of Adam on the answers' entropy.
 
     Each batch is normalized by its own statistics. No other parameter moves, and no running statistics
     do: recompute them afterwards.
@@ -51,6 +51,13 @@ def with_entropy_steps(
     ----------
     batches : iterable of (N, ...)
         Images of the target, without labels.
+
+    Returns
+    -------
+    nn.Module
+        The adapted copy.
+    Tensor
+        The scores (N of all batches, K), those of a batch from before its own step.
 
     Raises
     ------
@@ -70,9 +77,12 @@ def with_entropy_steps(
         norm.train().requires_grad_(True)
     moving = [p for norm in norms for p in norm.parameters()]
     optimizer = torch.optim.Adam(moving, lr=learning_rate)
+    answers = []
     with hold_statistics(model):
         for images in batches:
+            scores = model(images)
+            answers.append(scores.detach())
             optimizer.zero_grad()
-            entropy(model(images)).backward()
+            entropy(scores).backward()
             optimizer.step()
-    return model.eval().requires_grad_(True)
+    return model.eval().requires_grad_(True), torch.cat(answers)

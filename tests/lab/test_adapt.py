@@ -1,4 +1,5 @@
 import copy
+import itertools
 import math
 
 import pytest
@@ -41,10 +42,13 @@ def test_the_entropy_is_zero_when_sure_and_log_k_when_not():
 
 def test_entropy_steps_move_gamma_and_beta_alone_and_make_surer(model, images):
     before = copy.deepcopy(model)
-    adapted = with_entropy_steps(model, [images] * 20, learning_rate=1e-2)
+    adapted, scores = with_entropy_steps(model, [images] * 20, learning_rate=1e-2)
     norms = [f"hidden.{i}.norm.{name}" for i in (0, 1) for name in ("weight", "bias")]
     assert unchanged(adapted, before, but=norms)
     assert unchanged(model, before)
+    answers = scores.split(len(images))
+    torch.testing.assert_close(answers[0], copy.deepcopy(before).train()(images))
+    assert all(entropy(b) < entropy(a) for a, b in itertools.pairwise(answers))
     first, last = (entropy(with_statistics_of(m, images)(images)) for m in (model, adapted))
     assert last < first - 0.05
     assert not adapted.training and all(p.requires_grad for p in adapted.parameters())
@@ -53,7 +57,7 @@ def test_entropy_steps_move_gamma_and_beta_alone_and_make_surer(model, images):
 def test_one_step_is_adams_on_the_entropy_of_the_batchs_own_statistics(model, images):
     twin = copy.deepcopy(model).train()
     entropy(twin(images)).backward()
-    adapted = with_entropy_steps(model, [images], learning_rate=1e-3)
+    adapted, _ = with_entropy_steps(model, [images], learning_rate=1e-3)
     for block, other in zip(adapted.hidden, twin.hidden, strict=True):
         # Adam's first step is the sign of the gradient
         step = other.norm.weight - 1e-3 * other.norm.weight.grad.sign()
