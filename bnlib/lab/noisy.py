@@ -60,7 +60,8 @@ class NoisyBatchNorm(BatchNormBase):
     Notes
     -----
     Source: the "noisy" batch norm of Santurkar et al. 2018: noise of non-zero mean and non-unit variance,
-    another at every step. The distributions and the numbers here are ours.
+    another at every step. The paper draws for every activation; here positions share what a channel of an
+    example draws.
     """
 
     def __init__(
