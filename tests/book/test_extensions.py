@@ -146,7 +146,25 @@ def test_buttons_lead_somewhere_or_are_left_out(monkeypatch, tmp_path, name):
     address.add_addresses(SimpleNamespace(srcdir=tmp_path), config)
     assert ("repository_url" in config.html_theme_options) == ("launch_buttons" in config.html_theme_options)
     assert ("repository_url" in config.html_theme_options) == bool(name) == bool(config.html_baseurl)
+    assert ("colab_url" in config.html_theme_options.get("launch_buttons", {})) == bool(name)
     assert "logo" in config.html_theme_options
+
+
+def test_a_clone_has_no_button_of_colab_for_nobody_wrote_its_copies(monkeypatch, tmp_path):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    monkeypatch.setattr(address, "remote_of", lambda folder: "git@github.com:someone/their-book.git")
+    config = SimpleNamespace(html_theme_options={}, html_baseurl="")
+    address.add_addresses(SimpleNamespace(srcdir=tmp_path), config)
+    assert "binderhub_url" in config.html_theme_options["launch_buttons"]
+    assert "colab_url" not in config.html_theme_options["launch_buttons"]
+
+
+def test_colab_opens_the_copy_of_a_chapter_and_binder_the_chapter():
+    binder = {"text": "Binder", "url": "https://b.org/v2/gh/a/b/main?urlpath=lab/tree/book/x.ipynb"}
+    colab = {"text": "Colab", "url": "https://c.com/github/a/b/blob/main/book/x.ipynb"}
+    buttons = [{"type": "link"}, {"type": "group", "buttons": [dict(binder), dict(colab)]}]
+    address.open_the_copies(None, "", "", {"header_buttons": buttons}, None)
+    assert buttons[1]["buttons"] == [binder, {**colab, "url": "https://c.com/github/a/b/blob/colab/book/x.ipynb"}]
 
 
 def test_nothing_names_an_address_of_the_book(root):
