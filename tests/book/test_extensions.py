@@ -164,7 +164,10 @@ def test_colab_opens_the_copy_of_a_chapter_and_binder_the_chapter():
     colab = {"text": "Colab", "url": "https://c.com/github/a/b/blob/main/book/x.ipynb"}
     buttons = [{"type": "link"}, {"type": "group", "buttons": [dict(binder), dict(colab)]}]
     address.open_the_copies(None, "", "", {"header_buttons": buttons}, None)
-    assert buttons[1]["buttons"] == [binder, {**colab, "url": "https://c.com/github/a/b/blob/colab/book/x.ipynb"}]
+    assert buttons[1]["buttons"] == [
+        binder,
+        {**colab, "url": "https://c.com/github/a/b/blob/colab/book/x.ipynb"},
+    ]
 
 
 def test_nothing_names_an_address_of_the_book(root):

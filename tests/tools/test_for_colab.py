@@ -1,5 +1,6 @@
 """The copies for Colab: the chapters, and before them a cell that brings what they need."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def git(folder, *arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Colab runs Linux, and so do the cell's commands")
 @pytest.mark.parametrize("times", [1, 2])
 def test_the_cell_fetches_the_commit_of_the_site_and_installs_it(tmp_path, monkeypatch, times):
     origin, clone = tmp_path / "their-book", tmp_path / "colab"
