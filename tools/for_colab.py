@@ -1,7 +1,7 @@
 """Write copies of the chapters for Colab, each with a first cell that brings the package and the records.
 
 ``python tools/for_colab.py ADDRESS COMMIT FOLDER`` is run where the site is published: there the address of
-the repository is known. Colab opens a single file, and nothing that is documented tells it where it came from.
+the repository is known. Colab opens a single file, and nothing documented tells it where it came from.
 """
 
 from __future__ import annotations
