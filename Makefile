@@ -58,11 +58,10 @@ test: $(INSTALLED) ## every unit test, then every notebook against its stored ou
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=600 tests book
 	@echo "No browser was asked. The built site is read in one by: make test-site"
 
-$(LAB): $(INSTALLED)
-	$(INSTALL) jupyterlab==4.6.6 jupyterlab-myst==2.7.0
+$(LAB): $(INSTALLED) requirements-site.txt
+	$(INSTALL) $$(grep '^jupyterlab' requirements-site.txt)
 	@touch $(LAB)
 
-# jupyterlab-myst draws numbered equations, algorithms and exercises as the site does.
 lab: $(LAB) ## open the chapters in JupyterLab, to run them and change them
 	$(BIN)/jupyter-lab book/introduction.ipynb
 

@@ -73,7 +73,7 @@ def main(arguments=None) -> None:
         "points": points,
     }
     if options.out:
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

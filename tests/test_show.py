@@ -35,7 +35,7 @@ def without_docstrings(source):
     [training_batch_norm, reference.batch_norm_backward, BatchNormBase, HandmadeBatchNorm, show_agreement],
 )
 def test_the_source_is_the_packages_own_without_docstrings(shown):
-    whole = Path(sys.modules[shown.__module__].__file__).read_text()
+    whole = Path(sys.modules[shown.__module__].__file__).read_text(encoding="utf-8")
     (node,) = (n for n in ast.parse(whole).body if getattr(n, "name", None) == shown.__name__)
     assert ast.dump(ast.parse(code(shown))) == without_docstrings(ast.unparse(node))
     assert '"""' not in code(shown)

@@ -255,7 +255,7 @@ def write_whole(path: Path, text: str) -> None:
     """Write a temporary file beside `path`, then rename it: no one sees half a file."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
         os.chmod(temporary, 0o644)  # mkstemp lets no one else read it
         os.replace(temporary, path)

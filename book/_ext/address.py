@@ -12,6 +12,8 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
+#: The branch with the copies for Colab, which the publishing workflow writes (tools/for_colab.py).
+COPIES = "colab"
 REMOTE = re.compile(
     r"(?:(?:https|ssh)://(?:[^@/]+@)?|git@)github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?"
 )
@@ -55,7 +57,10 @@ def remote_of(folder: Path) -> str:
 
 
 def add_addresses(app: Sphinx, config: Config) -> None:
-    """Add the buttons that lead to the repository, to Colab and to Binder, if there is a repository to lead to."""
+    """Add the buttons that lead to the repository, to Binder and to Colab, if there is a repository to lead to.
+
+    Colab opens copies that a workflow of GitHub writes, so only the site of a workflow has its button.
+    """
     config.html_baseurl = published(os.environ) or ""
     address = repository(os.environ, remote_of(Path(app.srcdir)))
     if address is None:
@@ -69,14 +74,30 @@ def add_addresses(app: Sphinx, config: Config) -> None:
         "use_edit_page_button": True,
         "launch_buttons": {
             "notebook_interface": "jupyterlab",
-            "colab_url": "https://colab.research.google.com",
             "binderhub_url": "https://mybinder.org",
         },
     }
+    if config.html_baseurl:
+        options["launch_buttons"]["colab_url"] = (
+            "https://colab.research.google.com"
+        )
     config.html_theme_options = {**config.html_theme_options, **options}
 
 
+def open_the_copies(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Lead the button of Colab to the branch of the copies: the theme knows one branch for all buttons."""
+    for group in context.get("header_buttons", []):
+        for button in group.get("buttons", []):
+            if button["text"] == "Colab":
+                button["url"] = button["url"].replace(
+                    "/blob/main/", f"/blob/{COPIES}/"
+                )
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Connect to the moment when the settings have been read."""
+    """Connect to the moments when the settings have been read, and when the theme has made its buttons."""
     app.connect("config-inited", add_addresses, priority=400)
+    app.connect("html-page-context", open_the_copies, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

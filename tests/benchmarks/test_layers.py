@@ -25,7 +25,7 @@ def record(tmp_path_factory):
         patch.setattr(layers, "THREADS", 1)  # two wait for each other where tests run side by side
         layers.main(["--quick", "--runs", "2", "--out", str(path)])
     assert [file.name for file in path.parent.iterdir()] == ["out.json"]
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_a_ratio_is_taken_run_by_run_with_the_rows_first_call():

@@ -31,7 +31,7 @@ def test_every_row_runs_and_the_table_is_stored(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "SEEDS", 2)
     training.main(["--rounds", "1", "--out", str(tmp_path / "out.json")])
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
-    rows = json.loads((tmp_path / "out.json").read_text())["results"]
+    rows = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["results"]
     assert len(rows) == 12
     assert capsys.readouterr().out.count(" to ") == 12
     assert all(row["milliseconds"]["min"] > 0 for row in rows.values())

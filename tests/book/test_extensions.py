@@ -15,6 +15,7 @@ import pytest
 from fontTools.ttLib import TTFont
 from math_core import LatexError
 from PIL import Image
+from sphinx.application import Sphinx
 
 # Mathematics.
 
@@ -109,6 +110,54 @@ def test_the_corner_of_a_table_heads_nothing():
     assert context["body"] == '<td></td><th class="head"><p>a</p></th><section>'
 
 
+# The glossary.
+
+GLOSSED = """
+.. glossary::
+
+   group norm
+     Statistics of a group.
+
+   norm
+     An everyday word.
+
+   batch group norm
+     At home on a page of its own.
+"""
+
+
+def linked(tmp_path, text, page="book/page"):
+    """The words of a page that the extension links, each with its place."""
+    (tmp_path / "conf.py").write_text('exclude_patterns = ["out"]', encoding="utf-8")
+    (tmp_path / "book").mkdir()
+    (tmp_path / "index.rst").write_text("x\n=\n\n.. toctree::\n   :glob:\n\n   book/*\n", encoding="utf-8")
+    (tmp_path / "book/glossary.rst").write_text(f"Words\n=====\n{GLOSSED}", encoding="utf-8")
+    (tmp_path / f"{page}.rst").write_text(f"A group norm\n============\n\n{text}\n", encoding="utf-8")
+    out = tmp_path / "out"
+    app = Sphinx(tmp_path, tmp_path, out, out, "html", {"extensions": ["glossary"]}, None, None)
+    app.build()
+    html = (out / f"{page}.html").read_text(encoding="utf-8")
+    return re.findall(r'<a class="bn-term reference internal" href="([^"]+)">([^<]+)</a>', html)
+
+
+def test_the_first_mention_of_a_term_is_linked(tmp_path):
+    text = "A norm, `group norm`__. Group norms, a group norm; a batch group norm.\n\n__ index.html"
+    assert linked(tmp_path, text) == [
+        ("glossary.html#term-group-norm", "Group norms"),
+        ("glossary.html#term-batch-group-norm", "batch group norm"),
+    ]
+
+
+def test_no_term_is_linked_in_a_table_or_a_note(tmp_path):
+    assert linked(tmp_path, ".. note:: A group norm.\n\n.. list-table::\n\n   * - A group norm.") == []
+
+
+def test_a_term_is_not_linked_where_its_entry_leads(monkeypatch, tmp_path):
+    home = "A group. See :doc:`its page </book/page>`"
+    monkeypatch.setitem(globals(), "GLOSSED", GLOSSED.replace("Statistics of a group", home))
+    assert linked(tmp_path, "A group norm.") == []
+
+
 # Addresses.
 
 
@@ -146,7 +195,28 @@ def test_buttons_lead_somewhere_or_are_left_out(monkeypatch, tmp_path, name):
     address.add_addresses(SimpleNamespace(srcdir=tmp_path), config)
     assert ("repository_url" in config.html_theme_options) == ("launch_buttons" in config.html_theme_options)
     assert ("repository_url" in config.html_theme_options) == bool(name) == bool(config.html_baseurl)
+    assert ("colab_url" in config.html_theme_options.get("launch_buttons", {})) == bool(name)
     assert "logo" in config.html_theme_options
+
+
+def test_a_clone_has_no_button_of_colab_for_nobody_wrote_its_copies(monkeypatch, tmp_path):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    monkeypatch.setattr(address, "remote_of", lambda folder: "git@github.com:someone/their-book.git")
+    config = SimpleNamespace(html_theme_options={}, html_baseurl="")
+    address.add_addresses(SimpleNamespace(srcdir=tmp_path), config)
+    assert "binderhub_url" in config.html_theme_options["launch_buttons"]
+    assert "colab_url" not in config.html_theme_options["launch_buttons"]
+
+
+def test_colab_opens_the_copy_of_a_chapter_and_binder_the_chapter():
+    binder = {"text": "Binder", "url": "https://b.org/v2/gh/a/b/main?urlpath=lab/tree/book/x.ipynb"}
+    colab = {"text": "Colab", "url": "https://c.com/github/a/b/blob/main/book/x.ipynb"}
+    buttons = [{"type": "link"}, {"type": "group", "buttons": [dict(binder), dict(colab)]}]
+    address.open_the_copies(None, "", "", {"header_buttons": buttons}, None)
+    assert buttons[1]["buttons"] == [
+        binder,
+        {**colab, "url": "https://c.com/github/a/b/blob/colab/book/x.ipynb"},
+    ]
 
 
 def test_nothing_names_an_address_of_the_book(root):

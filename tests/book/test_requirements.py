@@ -69,7 +69,7 @@ def resources(source):
 
 
 def distributions(sources):
-    ours = {"bnlib", "tools", "tests", "address", "bnbook", "light", "mathematics"}
+    ours = {"bnlib", "tools", "tests", "address", "bnbook", "glossary", "light", "mathematics"}
     of_module = packages_distributions()
     names = {name.partition(".")[0] for source in sources for name in [*imports(source), *resources(source)]}
     third_party = {name for name in names if name not in sys.stdlib_module_names and name not in ours}

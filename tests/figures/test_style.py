@@ -36,7 +36,7 @@ def test_the_package_hands_on_every_module(path):
 
 @pytest.mark.parametrize("path", DRAWING, ids=lambda path: path.stem)
 def test_no_module_has_colors_of_its_own(path):
-    assert colors_named(path.read_text()) == []
+    assert colors_named(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("color", ["'#D55E00'", "'C1'", "f'C{i}'", "'0.6'", "'black'", "'tab:blue'"])

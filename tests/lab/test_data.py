@@ -404,11 +404,11 @@ class TestDownload:
         assert mnist.source == "embedded" and os.strerror(code) in warning
 
     def test_a_file_where_the_cache_folder_should_be_leaves_the_embedded_images(self, cache, mirrors):
-        cache.write_text("not a folder")
+        cache.write_text("not a folder", encoding="utf-8")
         mirrors("whole")
         mnist, warning = load_with_one_warning()
         assert mnist.source == "embedded" and warning.count(str(cache)) == 1  # not as a damaged file
-        assert cache.read_text() == "not a folder"
+        assert cache.read_text(encoding="utf-8") == "not a folder"
 
 
 class TestEmbedded:

@@ -1,5 +1,6 @@
 """Every link of the built site leads to a page and to a place on it."""
 
+import re
 from html.parser import HTMLParser
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -49,6 +50,18 @@ def test_every_link_leads_to_a_place(pages):
         if file in pages and place not in pages[file].places
     }
     assert lost == set()
+
+
+def test_the_glossary_is_reached_from_words_of_the_text_and_not_from_too_many(pages):
+    words = {
+        name: re.findall(r'class="bn-term [^"]*" href="([^"]+)"', (SITE / name).read_text("utf-8"))
+        for name in pages
+    }
+    assert sum(map(len, words.values())) > 20
+    assert {
+        name: links for name, links in words.items() if len(links) > 12 or len(set(links)) < len(links)
+    } == {}
+    assert words["book/glossary.html"] == []
 
 
 def test_a_page_asks_for_nothing_twice(pages):

@@ -66,7 +66,7 @@ DAMAGE = {
 
 def test_a_good_file_is_read(tmp_path):
     path = tmp_path / "figure.csv"
-    path.write_text(GOOD)
+    path.write_text(GOOD, encoding="utf-8")
     assert {name: c.tolist() for name, c in read_paper_figure(path).items()} == {
         ("a", "x"): [[0, 10], [0.5, 0.6]]
     }
@@ -76,7 +76,7 @@ def test_a_good_file_is_read(tmp_path):
 def test_a_file_of_another_form_is_refused(tmp_path, damage):
     text, complaint = DAMAGE[damage]
     path = tmp_path / "figure.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=complaint) as error:
         read_paper_figure(path)
     assert str(path) in str(error.value)

@@ -40,7 +40,7 @@ def path(tmp_path):
 @pytest.fixture
 def content(path):
     write_record(path, example())
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_a_record_comes_back_as_it_was(path):
@@ -73,7 +73,7 @@ def test_writing_twice_gives_the_same_bytes(path):
 
 
 def test_a_run_is_one_line(content, path):
-    lines = [line for line in path.read_text().splitlines() if line.startswith('{"setting"')]
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith('{"setting"')]
     assert len(lines) == len(content["series"])
 
 
@@ -205,7 +205,7 @@ DAMAGE = {
 def test_a_record_that_breaks_the_schema_is_refused(path, content, damage):
     change, complaint = DAMAGE[damage]
     change(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ValueError, match=complaint) as error:
         read_record(path)
     assert str(path) in str(error.value)

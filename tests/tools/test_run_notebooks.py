@@ -28,7 +28,10 @@ def notebook_file(folder, *sources, ids=True):
     ]
     metadata = {"language_info": {"name": "python", "version": "3.9.1"}}
     path = folder / "page.ipynb"
-    path.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
+    path.write_text(
+        json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}),
+        encoding="utf-8",
+    )
     return path
 
 
@@ -87,9 +90,9 @@ def test_a_failing_notebook_is_reported_and_left_alone(tmp_path, capsys, source,
 
 def test_an_exception_made_on_purpose_is_kept_without_folders_of_this_machine(tmp_path):
     path = notebook_file(tmp_path, "import json\njson.loads('{')")
-    raw = json.loads(path.read_text())
+    raw = json.loads(path.read_text(encoding="utf-8"))
     raw["cells"][0]["metadata"]["tags"] = ["raises-exception"]
-    path.write_text(json.dumps(raw))
+    path.write_text(json.dumps(raw), encoding="utf-8")
     assert run_notebooks.main([str(path)]) == 0
     (output,) = cells_of(path)[0].outputs
     assert output.ename == "JSONDecodeError"
@@ -180,6 +183,8 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_beside_it(tmp_path
 
 @pytest.mark.parametrize("when", ["while the kernel starts", "in the middle of a cell"])
 def test_ctrl_c_ends_in_one_line_and_status_2_and_leaves_the_file(tmp_path, when):
+    if os.name == "nt":
+        pytest.skip("Windows sends no signals")
     mark = tmp_path / "mark"
     path = notebook_file(tmp_path, f"import time; open({str(mark)!r}, 'w').close(); time.sleep(60)")
     before = path.read_bytes()
