@@ -1,8 +1,9 @@
-"""On paper: a page is only its text, and the book is one PDF with bookmarks, tags and links."""
+"""On paper: the summary is one sheet, and the book is one PDF with bookmarks, tags and links."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
+from io import BytesIO
 
 import pytest
 import yaml
@@ -22,6 +23,17 @@ def chromium(browser):
     if browser.browser_type.name != "chromium":
         pytest.skip("only chromium prints to a file")
     return browser
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_summary_is_one_sheet_of_a4(chromium, site, pikepdf, theme):
+    reader = context(chromium, 1280, theme)
+    page = reader.new_page()
+    page.goto(f"{site}/book/summary.html")
+    with pikepdf.open(BytesIO(page.pdf(prefer_css_page_size=True))) as pdf:
+        assert len(pdf.pages) == 1
+        assert [round(float(side) / 72 * 25.4) for side in pdf.pages[0].mediabox[2:]] == [210, 297]
+    reader.close()
 
 
 def test_a_page_is_only_its_text_on_paper(chromium, site):
