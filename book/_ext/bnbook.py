@@ -48,7 +48,7 @@ def describe(
         paragraph.astext(), width=200, placeholder=" …"
     )
     if app.config.html_baseurl:
-        context["preview"] = f"{app.config.html_baseurl}_static/readme.png"
+        context["preview"] = f"{app.config.html_baseurl}_static/preview.png"
 
 
 def mend(

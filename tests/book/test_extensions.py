@@ -12,6 +12,8 @@ import light
 import mathematics
 import numpy as np
 import pytest
+from docutils import nodes
+from docutils.utils import new_document
 from fontTools.ttLib import TTFont
 from math_core import LatexError
 from PIL import Image
@@ -107,6 +109,37 @@ def test_the_corner_of_a_table_heads_nothing():
     }
     bnbook.mend(None, "", "", context, None)
     assert context["body"] == '<td></td><th class="head"><p>a</p></th><section>'
+
+
+# What a page says of itself.
+
+
+def described(page, baseurl=""):
+    app, context = SimpleNamespace(config=SimpleNamespace(html_baseurl=baseurl)), {}
+    bnbook.describe(app, "book/a", "page.html", context, page)
+    return context
+
+
+def paragraph(*children):
+    return nodes.paragraph("", "", *children)
+
+
+def test_a_page_is_described_by_its_first_paragraph():
+    page = new_document("a")
+    page += [paragraph(nodes.Text("A scale "), nodes.math("", r"\gamma"), nodes.Text(".")), paragraph()]
+    assert described(page)["description"] == "A scale γ."
+    page[0] += nodes.Text(" word" * 100)
+    assert len(described(page)["description"]) <= 200
+
+
+def test_a_picture_has_an_address_only_where_the_book_has_one(book):
+    page = new_document("a")
+    page += paragraph(nodes.Text("A scale."))
+    assert "preview" not in described(page)
+    address = described(page, "https://someone.github.io/b/")["preview"]
+    assert address == "https://someone.github.io/b/_static/preview.png"
+    with Image.open(book / "_static" / "preview.png") as picture:
+        assert picture.size == (1200, 630)
 
 
 # Addresses.
