@@ -23,7 +23,7 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 export IPYTHONDIR := $(CURDIR)/$(VENV)/ipython
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab test-site frameworks mutants run results bench lint serve clean
+.PHONY: help book pdf test lab test-site frameworks mutants run results bench lint serve clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,10 @@ book: $(INSTALLED) ## build the site, warnings as errors, and say where to open 
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo
 	@echo "The book is built. Open  file://$(CURDIR)/_build/html/index.html  or run: make serve"
+
+pdf: $(SITE_TESTS) book ## the whole book as one PDF, printed by chromium
+	$(BIN)/python tools/print_book.py
+	@echo "It is printed: _build/batch-normalization.pdf"
 
 test: $(INSTALLED) ## every unit test, then every notebook against its stored outputs
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=600 tests book

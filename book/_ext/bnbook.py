@@ -6,7 +6,8 @@ import importlib
 import inspect
 import re
 import struct
-from html import unescape
+from functools import cache
+from html import escape, unescape
 from pathlib import Path
 from textwrap import shorten
 from types import ModuleType
@@ -14,6 +15,7 @@ from typing import Any
 
 from docutils import nodes
 from mathematics import mathml
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -48,7 +50,33 @@ def describe(
         paragraph.astext(), width=200, placeholder=" …"
     )
     if app.config.html_baseurl:
-        context["preview"] = f"{app.config.html_baseurl}_static/readme.png"
+        context["preview"] = f"{app.config.html_baseurl}_static/preview.png"
+
+
+@cache
+def questions(app: Sphinx) -> dict[str, str]:
+    """Return the question that each chapter answers, from the introduction's list: a link, a colon, a question."""
+    found = {}
+    introduction = app.env.get_doctree(app.config.root_doc)
+    for item in introduction.findall(nodes.list_item):
+        for link in item.findall(pending_xref):
+            begin = re.escape(link.astext())
+            if asked := re.match(rf"{begin}: (.*\?)", item.astext()):
+                found[link["reftarget"]] = asked[1]
+    return found
+
+
+def ask(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Let the link to the next chapter say what that one answers."""
+    if not (following := context.get("next")):
+        return
+    _, _, name = app.builder.relations[page]
+    if question := questions(app).get(name):
+        context["next_title"] = (
+            f'{following["title"]} <span class="bn-question">{escape(question)}</span>'
+        )
 
 
 def mend(
@@ -166,6 +194,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     # after the theme has added them
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", describe)
+    app.connect("html-page-context", ask)
     app.connect("html-page-context", mend)
     return {
         "version": "1.0",

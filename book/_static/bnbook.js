@@ -36,6 +36,11 @@
   document.addEventListener("click", () => setTimeout(reach, 100));
   window.addEventListener("resize", reach);
 
+  // Paper is light.
+  const root = document.documentElement.dataset;
+  window.addEventListener("beforeprint", () => { root.onScreen = root.theme; root.theme = "light"; });
+  window.addEventListener("afterprint", () => { root.theme = root.onScreen; });
+
   document.addEventListener("DOMContentLoaded", repair);
   // Again at the end: on the search page the theme's own preparations come after these.
   window.addEventListener("load", repair);

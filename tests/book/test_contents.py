@@ -49,6 +49,16 @@ def test_the_chapters_follow_the_argument(toc):
     assert [part["caption"] for part in toc["parts"] if not part.get("numbered")] == ["Reference"]
 
 
+def test_the_introduction_asks_each_chapters_question(book, toc):
+    # book/_ext/bnbook.py shows the question at the end of the chapter before, too.
+    introduction = text_of(nbformat.read(book / "introduction.ipynb", as_version=nbformat.NO_CONVERT))
+    asked = re.findall(r"^- \[[^\]]+\]\((\w+)\.ipynb\): .*\?", introduction, flags=re.MULTILINE)
+    numbered = [part["chapters"] for part in toc["parts"] if part.get("numbered")]
+    assert [f"book/{name}" for name in asked] == [chapter["file"] for part in numbered for chapter in part], (
+        "expected a line in the introduction: `- [Title](NAME.ipynb): Question?`"
+    )
+
+
 def test_the_download_button_has_a_file_to_serve(root):
     # Without the copies the button of every page led to an empty name: a 404 that no check of the links sees.
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))

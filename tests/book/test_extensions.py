@@ -12,9 +12,12 @@ import light
 import mathematics
 import numpy as np
 import pytest
+from docutils import nodes
+from docutils.utils import new_document
 from fontTools.ttLib import TTFont
 from math_core import LatexError
 from PIL import Image
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
 # Mathematics.
@@ -156,6 +159,70 @@ def test_a_term_is_not_linked_where_its_entry_leads(monkeypatch, tmp_path):
     home = "A group. See :doc:`its page </book/page>`"
     monkeypatch.setitem(globals(), "GLOSSED", GLOSSED.replace("Statistics of a group", home))
     assert linked(tmp_path, "A group norm.") == []
+
+
+# What a page says of itself, and of the next.
+
+
+def described(page, baseurl=""):
+    app, context = SimpleNamespace(config=SimpleNamespace(html_baseurl=baseurl)), {}
+    bnbook.describe(app, "book/a", "page.html", context, page)
+    return context
+
+
+def paragraph(*children):
+    return nodes.paragraph("", "", *children)
+
+
+def test_a_page_is_described_by_its_first_paragraph():
+    page = new_document("a")
+    page += [paragraph(nodes.Text("A scale "), nodes.math("", r"\gamma"), nodes.Text(".")), paragraph()]
+    assert described(page)["description"] == "A scale γ."
+    page[0] += nodes.Text(" word" * 100)
+    assert len(described(page)["description"]) <= 200
+
+
+def test_a_picture_has_an_address_only_where_the_book_has_one(book):
+    page = new_document("a")
+    page += paragraph(nodes.Text("A scale."))
+    assert "preview" not in described(page)
+    address = described(page, "https://someone.github.io/b/")["preview"]
+    assert address == "https://someone.github.io/b/_static/preview.png"
+    with Image.open(book / "_static" / "preview.png") as picture:
+        assert picture.size == (1200, 630)
+
+
+@pytest.fixture
+def introduced():
+    """A book with an introduction that lists a chapter with its question and a page without."""
+    items = []
+    for name, text in (("a", ": Why <so>? And how? **More.**"), ("b", ", to look things up")):
+        link = pending_xref("", nodes.inline("", name.upper()), reftarget=f"book/{name}")
+        items.append(nodes.list_item("", paragraph(link, nodes.Text(text))))
+    introduction = new_document("introduction")
+    introduction += nodes.bullet_list("", *items)
+    following = {"book/i": [None, None, "book/a"], "book/a": [None, None, "book/b"]}
+    environment = SimpleNamespace(get_doctree=lambda name: introduction)
+    return Book(
+        config=SimpleNamespace(root_doc="i"), env=environment, builder=SimpleNamespace(relations=following)
+    )
+
+
+class Book(SimpleNamespace):
+    __hash__ = object.__hash__
+
+
+def test_the_link_to_the_next_chapter_says_its_question(introduced):
+    context = {"next": {"title": "<b>1.</b> A"}}
+    bnbook.ask(introduced, "book/i", "", context, None)
+    question = '<span class="bn-question">Why &lt;so&gt;? And how?</span>'
+    assert context["next_title"] == f"<b>1.</b> A {question}"
+
+
+@pytest.mark.parametrize(("page", "context"), [("book/a", {"next": {"title": "B"}}), ("search", {})])
+def test_where_no_question_follows_the_title_stands_alone(introduced, page, context):
+    bnbook.ask(introduced, page, "", context, None)
+    assert "next_title" not in context
 
 
 # Addresses.

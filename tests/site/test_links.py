@@ -6,7 +6,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 
-from .conftest import HOW, PAGES, SITE
+from .conftest import CHAPTERS, HOW, PAGES, SITE
 
 
 class Page(HTMLParser):
@@ -14,12 +14,14 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.places, self.links = {"", "top"}, []
+        self.places, self.links, self.about = {"", "top"}, [], {}
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
         self.places |= {attributes.get("id"), attributes.get("name")}
+        if tag == "meta":
+            self.about[attributes.get("property") or attributes.get("name")] = attributes.get("content")
         self.links += [attributes[key] for key in ("href", "src") if attributes.get(key)]
 
 
@@ -67,3 +69,15 @@ def test_the_glossary_is_reached_from_words_of_the_text_and_not_from_too_many(pa
 def test_a_page_asks_for_nothing_twice(pages):
     scripts = {name: [link for link in page.links if ".js" in link] for name, page in pages.items()}
     assert {name: links for name, links in scripts.items() if len(links) > len(set(links))} == {}
+
+
+def test_every_chapter_says_what_a_message_shows_of_it(pages):
+    asked = ("description", "og:title", "og:description", "og:type")
+    silent = [(name, key) for name in CHAPTERS for key in asked if not pages[name].about.get(key)]
+    assert silent == []
+
+
+def test_a_picture_is_shown_only_from_where_it_is(pages):
+    pictures = {page.about.get("og:image") for page in pages.values()}
+    assert pictures == {None} or all(address.startswith("https://") for address in pictures)
+    assert (SITE / "_static/preview.png").is_file()
