@@ -136,7 +136,17 @@ EXPERIMENTS = {
             "depth",
             "How many hidden layers can be trained, with sigmoid and with ReLU?",
             50,
-            arms(activation=("sigmoid", "relu"), norm=PLAIN_AND_BN, hidden_layers=(2, 4, 10)),
+            [
+                *arms(activation=("sigmoid", "relu"), norm=PLAIN_AND_BN, hidden_layers=(2, 4, 10)),
+                # ten layers of sigmoids learn, if at all, from large weights: there slower steps are tried too
+                *grid(
+                    activation=("sigmoid",),
+                    norm=PLAIN_AND_BN,
+                    hidden_layers=(10,),
+                    learning_rate=(0.03, 0.1),
+                    std=(0.4, 0.8),
+                ),
+            ],
             looks((200, 200), (2000, 900)),
             seeds=5,
             tuned=("learning_rate", "std"),
