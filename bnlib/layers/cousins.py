@@ -60,7 +60,7 @@ class GhostBatchNorm(BatchNormBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Part by part in training, whole at inference."""
-        if not self.training:
+        if not (self.training and self.own_way):
             return super().forward(x)
         self.check_input(x)
         if len(x) % self.size:
@@ -92,8 +92,8 @@ class BatchRenorm(BatchNormBase):
     Raises
     ------
     ValueError
-        If r_max < 1 or d_max < 0. On forward: if there are no running statistics,
-        and as in `BatchNorm`.
+        If r_max < 1 or d_max < 0. On forward: in training without running
+        statistics, and as in `BatchNorm`.
 
     Notes
     -----
@@ -123,10 +123,10 @@ class BatchRenorm(BatchNormBase):
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """In training the batch's mean and variance (C,), moved by d and r."""
+        if not (self.training and self.own_way):
+            return super().statistics(x)
         if self.running_mean is None:
             raise ValueError("expected running statistics (got none)")
-        if not self.training:
-            return super().statistics(x)
         batch = batch_statistics(at_least_float32(x))
         std = torch.sqrt(batch.var + self.eps)  # (C,)
         kept_mean = at_least_float32(self.running_mean)
