@@ -48,8 +48,10 @@ class GhostBatchNorm(BatchNormBase):
     Notes
     -----
     Source: Hoffer, Hubara & Soudry 2017: the running statistics move
-    once a part. `fold_model` leaves it where it is; a `BatchNorm` takes its state
-    dict.
+    once a part.
+
+    In eval mode it is a `BatchNorm`, which takes its state dict: `freeze`,
+    `fold_model` and `as_torch` take it; `convert_to_sync` refuses it.
     """
 
     def __init__(self, num_features: int, size: int, **keywords) -> None:
@@ -103,7 +105,8 @@ class BatchRenorm(BatchNormBase):
     a standard deviation; here it is the unbiased variance that moves, as in
     `BatchNorm`, whose state dict this is.
 
-    `fold_model` leaves it where it is; a `BatchNorm` takes its state dict.
+    In eval mode it is a `BatchNorm`, which takes its state dict: `freeze`,
+    `fold_model` and `as_torch` take it; `convert_to_sync` refuses it.
     """
 
     def __init__(

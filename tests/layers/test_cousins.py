@@ -16,10 +16,15 @@ from bnlib.layers import (
     ExampleInstanceNorm,
     ExampleLayerNorm,
     ExampleRMSNorm,
+    FrozenBatchNorm,
     GhostBatchNorm,
     ScaledConv2d,
     ScaledSkip,
     StandardizedConv2d,
+    as_torch,
+    fold_model,
+    fold_pair,
+    freeze,
     standardize_weight,
 )
 
@@ -187,6 +192,27 @@ def test_the_statistics_that_renorm_keeps_are_those_of_batch_norm(x, same_state)
     for factor in (1.0, 2.0, 0.5):
         ours(factor * x), theirs(factor * x)
     same_state(ours, theirs, 1e-12)
+
+
+@pytest.mark.parametrize("name", BATCH)
+def test_in_eval_mode_they_are_batch_norms_that_freeze_fold_and_become_torchs(name, generator, unlike_new):
+    x = 3 + torch.randn(5, 4, generator=generator, dtype=torch.float64)
+    model = nn.Sequential(nn.Linear(4, 6), unlike_new(BATCH[name](6))).double().eval()
+    y, theirs, folded = model(x), as_torch(model, plain=nn.BatchNorm1d), fold_model(model)
+    assert [type(m) for m in theirs] == [nn.Linear, nn.BatchNorm1d]
+    assert vars(theirs[1]).keys() == vars(nn.BatchNorm1d(6)).keys()
+    assert [type(m) for m in folded] == [nn.Linear, nn.Identity]
+    for other in (theirs, folded, fold_pair(*model), freeze(model), freeze(model).train()):
+        assert_close(other(x), y, **CLOSE)
+    assert type(freeze(model.train())[1]) is FrozenBatchNorm
+
+
+@pytest.mark.parametrize("name", BATCH)
+def test_without_kept_statistics_they_are_batch_norms_in_eval_mode_too(name, x):
+    ours, theirs = (n.double().eval() for n in (BATCH[name](x.shape[1]), BatchNorm(x.shape[1])))
+    for norm in (ours, theirs):
+        norm.running_mean = norm.running_var = None
+    assert_close(ours(x), theirs(x), **CLOSE)
 
 
 # --- weights
