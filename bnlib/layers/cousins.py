@@ -167,11 +167,13 @@ class ExampleGroupNorm(nn.Module):
         If the channels do not divide into so many groups. On forward: if the
         input has fewer than two dimensions or another number of channels, or if a
         single value would be its own mean.
+    NotImplementedError
+        On forward: if the input is not floating point.
 
     Notes
     -----
     Source: Wu & He 2018. The same function as torch.nn.GroupNorm,
-    with the same state dict.
+    with the same state dict. An empty batch comes out empty.
     """
 
     def __init__(
@@ -195,7 +197,13 @@ class ExampleGroupNorm(nn.Module):
                 f"expected input of shape (N, {self.num_channels}, *spatial) "
                 f"(got {tuple(x.shape)})"
             )
-        groups = at_least_float32(x).reshape(len(x), self.num_groups, -1)
+        if not x.is_floating_point():
+            raise NotImplementedError(
+                f"expected floating-point input (got {x.dtype})"
+            )
+        # an empty batch cannot tell how many values a group has; its channels can
+        groups = at_least_float32(x).unflatten(1, (self.num_groups, -1))
+        groups = groups.flatten(2)  # (N, G, values)
         mean, var = self.statistics(groups)  # (N, G, 1), (N, G, 1)
         x_hat = ((groups - mean) / torch.sqrt(var + self.eps)).reshape(x.shape)
         bias = torch.zeros_like(self.weight) if self.bias is None else self.bias

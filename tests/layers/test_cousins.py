@@ -144,6 +144,25 @@ def test_a_half_input_comes_out_in_half_precision(name, make, x):
     assert_close(y, twin(x.half().float()).half(), rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("shape", [(0, 6), (0, 6, 5), (4, 6, 0)], ids=str)
+@pytest.mark.parametrize("name", EXAMPLE)
+def test_an_empty_batch_comes_out_empty_as_from_torchs_group_norm(name, shape):
+    if name == "instance" and len(shape) == 2:
+        pytest.skip("an instance of dense input has one value")
+    norm, x = EXAMPLE[name](6), torch.empty(shape, requires_grad=True)
+    y, theirs = norm(x), nn.GroupNorm(2, 6)(x)
+    assert (y.shape, y.dtype) == (theirs.shape, theirs.dtype)
+    y.sum().backward()
+    assert x.grad.shape == shape
+    assert_close(norm.weight.grad, torch.zeros(6))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_whole_numbers_are_refused_and_not_rounded(name):
+    with pytest.raises(NotImplementedError, match=r"floating-point input \(got torch.int64\)"):
+        ALL[name](6)(torch.arange(48).reshape(2, 6, 4))
+
+
 # --- over the batch
 
 
