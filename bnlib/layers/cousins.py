@@ -312,26 +312,43 @@ def standardize_weight(weight: Tensor, eps: float = 1e-5) -> Tensor:
 class StandardizedConv2d(nn.Conv2d):
     """A convolution whose weights are standardized before each use.
 
-    Its arguments and its state dict are those of torch.nn.Conv2d. Its outputs are
-    larger by about sqrt(fan-in), so a norm has to follow; `ScaledConv2d` needs
-    none.
+    Its state dict is that of torch.nn.Conv2d. Its outputs are larger by about
+    sqrt(fan-in), so a norm has to follow; `ScaledConv2d` needs none.
+
+    Parameters
+    ----------
+    *args
+        Those of torch.nn.Conv2d, as are the keywords.
+    eps : float
+        Added to the variance of an output's weights.
 
     Notes
     -----
     Source: Qiao et al. 2019.
     """
 
+    # `device` by name, for torch.nn.utils.skip_init asks the signature for it
+    def __init__(self, *args, eps: float = 1e-5, device=None, **keywords) -> None:
+        super().__init__(*args, device=device, **keywords)
+        self.eps = eps
+
     def standardized(self) -> Tensor:
         """The weight to convolve with, in the shape of `weight`."""
-        return standardize_weight(self.weight)
+        return standardize_weight(self.weight, self.eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C_in, H, W) to maps (N, C_out, H', W')."""
         return self._conv_forward(x, self.standardized(), self.bias)
 
+    def extra_repr(self) -> str:
+        """As torch.nn.Conv2d, and eps."""
+        return f"{super().extra_repr()}, eps={self.eps}"
+
 
 class ScaledConv2d(StandardizedConv2d):
     """A `StandardizedConv2d` that keeps the variance behind a ReLU; no norm.
+
+    Its arguments are those of one.
 
     Notes
     -----
@@ -345,7 +362,7 @@ class ScaledConv2d(StandardizedConv2d):
     def standardized(self) -> Tensor:
         """The weight to convolve with: of variance gain^2 / fan-in."""
         fan_in = self.weight[0].numel()
-        return self.gain / math.sqrt(fan_in) * standardize_weight(self.weight)
+        return self.gain / math.sqrt(fan_in) * super().standardized()
 
 
 class ScaledSkip(nn.Module):

@@ -1,11 +1,13 @@
 """The cousins as modules: torch's norms, the reference, and central differences of it."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
+from torch.nn.utils import skip_init
 from torch.testing import assert_close
 
 from bnlib import layers, reference
@@ -249,6 +251,18 @@ def test_a_standardized_convolution_is_a_convolution_with_the_references_weights
         assert_close(ours.standardized().detach(), weight, **CLOSE)
         plain.weight.data = weight
         assert_close(ours(image), plain(image), **CLOSE)
+
+
+@pytest.mark.parametrize("kind", [StandardizedConv2d, ScaledConv2d])
+def test_eps_is_added_to_the_variance_of_the_weights(kind):
+    plain, other = (kind(3, 4, 3, **eps).double() for eps in ({}, {"eps": 0.5}))
+    other.load_state_dict(plain.state_dict())
+    assert (plain.eps, other.eps) == (1e-5, 0.5)
+    var = plain.weight.detach().var(dim=(1, 2, 3), correction=0).view(4, 1, 1, 1)
+    ratio = torch.sqrt((var + 1e-5) / (var + 0.5)).expand(4, 3, 3, 3)
+    assert_close((other.standardized() / plain.standardized()).detach(), ratio, **CLOSE)
+    assert "bias=False, eps=0.5" in repr(kind(3, 4, 3, bias=False, eps=0.5))
+    assert skip_init(kind, 3, 4, kernel_size=3, eps=0.5).eps == 0.5
 
 
 def test_its_gradient_is_that_of_central_differences(generator):
