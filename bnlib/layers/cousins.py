@@ -47,8 +47,9 @@ class GhostBatchNorm(BatchNormBase):
 
     Notes
     -----
-    Source: Hoffer, Hubara & Soudry 2017: the running statistics move
-    once a part.
+    Source: Hoffer, Hubara & Soudry 2017: the running statistics move once a part,
+    k times in a batch of k parts. For the memory of batch norm's momentum a take
+    1 - (1 - a)**(1/k), or recompute them at the end (`recompute_statistics`).
 
     In eval mode it is a `BatchNorm`, which takes its state dict: `freeze`,
     `fold_model` and `as_torch` take it; `convert_to_sync` refuses it.

@@ -179,6 +179,23 @@ def test_ghost_is_batch_norm_on_the_parts_in_turn(x, unlike_new, same_state):
     assert_close(ghost.eval()(x[:1]), plain.eval()(x[:1]), **CLOSE)
 
 
+def test_the_memory_of_ghosts_over_k_parts_is_that_of_a_kth_root(generator):
+    # as the docstring says: how much of the old statistics is left behind a batch of 512
+    x = torch.randn(512, 3, generator=generator, dtype=torch.float64)
+    left = []
+    for kind in (
+        partial(BatchNorm, momentum=0.1),
+        partial(GhostBatchNorm, size=8, momentum=1 - (1 - 0.1) ** (1 / 64)),
+        partial(GhostBatchNorm, size=8, momentum=0.1),
+    ):
+        zero, one = kind(3, dtype=torch.float64), kind(3, dtype=torch.float64)
+        one.running_mean.fill_(1), one.running_var.fill_(2)
+        zero(x), one(x)
+        left.append((one.running_mean - zero.running_mean, one.running_var - zero.running_var))
+    of = [(torch.full((3,), share).double(),) * 2 for share in (0.9, 0.9, 0.9**64)]
+    assert_close(left, of, rtol=1e-6, atol=0)
+
+
 def test_with_r_1_and_d_0_renorm_is_batch_norm(x, dy, same_state, unlike_new):
     ours = unlike_new(BatchRenorm(x.shape[1], r_max=1.0, d_max=0.0)).double()
     theirs = BatchNorm(x.shape[1]).double()
