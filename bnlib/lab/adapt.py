@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from bnlib.layers import hold_statistics, is_batch_norm, recompute_statistics
+from bnlib.layers import FrozenBatchNorm, hold_statistics, is_batch_norm, recompute_statistics
 
 __all__ = ["entropy", "with_entropy_steps", "with_statistics_of"]
 
@@ -39,50 +39,57 @@ def entropy(scores: Tensor) -> Tensor:
 
 def with_entropy_steps(
     model: nn.Module,
-    batches: Iterable[Tensor],
+    batches: Iterable,
     learning_rate: float = 1e-3,
 ) -> tuple[nn.Module, Tensor]:
     """Answer batch after batch; after each, gammas and betas take a step of Adam on the answers' entropy.
 
-    Each batch is normalized by its own statistics. No other parameter moves, and no running statistics
-    do: recompute them afterwards.
+    Each batch is normalized as in training, by its own statistics. No other parameter moves, and no running
+    statistics do: recompute them afterwards. A `FrozenBatchNorm` does not use the batch's statistics, and
+    stays as it is.
 
     Parameters
     ----------
-    batches : iterable of (N, ...)
-        Images of the target, without labels.
+    batches : iterable of Tensor (N, ...), or of tuples that start with one
+        Images of the target; labels are not looked at.
 
     Returns
     -------
     nn.Module
-        The adapted copy.
+        The adapted copy, in eval mode. Its parameters require gradients where the model's do.
     Tensor
         The scores (N of all batches, K), those of a batch from before its own step.
 
     Raises
     ------
     ValueError
-        If the model has no batch norm with a gamma and a beta.
+        If the model has no batch norm, other than frozen ones, with a gamma and a beta; if there is no batch.
 
     Notes
     -----
     Source: Wang et al. 2021 (Tent).
     """
-    model = copy.deepcopy(model).eval().requires_grad_(False)
-    norms = filter(is_batch_norm, model.modules())
+    model = copy.deepcopy(model).eval()
+    required = {p: p.requires_grad for p in model.parameters()}
+    model.requires_grad_(False)
+    norms = [m for m in model.modules() if is_batch_norm(m) and not isinstance(m, FrozenBatchNorm)]
     norms = [norm for norm in norms if norm.weight is not None]
     if not norms:
-        raise ValueError("expected norms with a gamma and a beta (got none)")
+        raise ValueError("expected norms that use the batch's statistics, with a gamma and a beta (got none)")
     for norm in norms:
         norm.train().requires_grad_(True)
     moving = [p for norm in norms for p in norm.parameters()]
     optimizer = torch.optim.Adam(moving, lr=learning_rate)
     answers = []
     with hold_statistics(model):
-        for images in batches:
-            scores = model(images)
+        for batch in batches:
+            scores = model(batch if isinstance(batch, Tensor) else batch[0])
             answers.append(scores.detach())
             optimizer.zero_grad()
             entropy(scores).backward()
             optimizer.step()
-    return model.eval().requires_grad_(True), torch.cat(answers)
+    if not answers:
+        raise ValueError("expected at least one batch (got none)")
+    for p, flag in required.items():
+        p.requires_grad_(flag)
+    return model.eval(), torch.cat(answers)

@@ -4,6 +4,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 __all__ = ["quantized", "quantized_weight"]
 
@@ -39,15 +40,25 @@ def quantized_weight(
     if not per_channel:
         step, zero = float(step), 0
         return torch.fake_quantize_per_tensor_affine(weight, step, zero, -n, n)
-    zero = torch.zeros(len(weight), dtype=torch.int32)
+    zero = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
     return torch.fake_quantize_per_channel_affine(weight, step, zero, 0, -n, n)
 
 
 @torch.no_grad()
 def quantized(model: nn.Module, bits: int = 8, per_channel: bool = False) -> nn.Module:
-    """A copy whose linear layers and convolutions have weights of so few bits; all else is left as it is."""
+    """A copy whose linear layers and convolutions have weights of so few bits; all else is left as it is.
+
+    Raises
+    ------
+    TypeError
+        If there is a transposed convolution, whose outputs are not the weight's first axis.
+    ValueError
+        If there are too few or too many bits.
+    """
     model = copy.deepcopy(model)
-    for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
+    for name, module in model.named_modules():
+        if isinstance(module, _ConvTransposeNd):
+            raise TypeError(f"expected no transposed convolution (got {type(module).__name__} {name!r})")
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             module.weight.copy_(quantized_weight(module.weight, bits, per_channel))
     return model

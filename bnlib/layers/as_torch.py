@@ -23,6 +23,10 @@ OURS = {
     nn.BatchNorm3d: BatchNorm3d,
 }
 THEIRS = {ours: theirs for theirs, ours in OURS.items()}
+OF_THEIR_OWN = (
+    *("dimensions", "process_group", "agreed"),
+    *("size", "r_max", "d_max"),
+)
 BY_RANKS = {ours.dimensions: theirs for theirs, ours in OURS.items()}
 
 
@@ -45,9 +49,10 @@ def as_torch(model: nn.Module, plain: type[nn.Module] | None = None) -> nn.Modul
     ------
     TypeError
         If a norm does more than torch.nn's: masked ones, and subclasses with a
-        forward of their own, always; others, as frozen and guarded ones, in
-        training mode. In eval mode they only normalize; once copied, ``train()``
-        thaws them. And if there is a norm for any rank and `plain` is not given.
+        forward of their own, always; others, as frozen and guarded ones,
+        `GhostBatchNorm` and `BatchRenorm`, in training mode. In eval mode they
+        only normalize; once copied, they train as torch.nn's. And if there is a
+        norm for any rank and `plain` is not given.
 
     Notes
     -----
@@ -82,7 +87,7 @@ def with_kinds(model: nn.Module, kind: Callable) -> nn.Module:
             # Both keep the same things under the same names, so that only the
             # class changes: hooks, and a norm in two places, come along.
             norm = model.get_submodule(name)
-            for name_of_its_own in ("dimensions", "process_group", "agreed"):
+            for name_of_its_own in OF_THEIR_OWN:
                 vars(norm).pop(name_of_its_own, None)
             norm.__class__ = kinds[name]
     return model
@@ -93,11 +98,14 @@ def _theirs(name: str, norm: nn.Module, plain: type | None) -> type[nn.Module]:
     if not isinstance(norm, BatchNormBase):
         return kind
     known = kind is BatchNorm or kind in THEIRS
-    carried = known or (only_normalizes(norm) and not norm.training)
-    if is_parametrized(norm) or not carried:
+    if is_parametrized(norm) or not (known or only_normalizes(norm)):
         raise TypeError(
-            "expected batch norms that do nothing but normalize, "
-            f"or such as do so in eval mode (got {where})"
+            f"expected batch norms that do nothing but normalize (got {where})"
+        )
+    if norm.training and not known:
+        raise TypeError(
+            "expected norms that train as torch.nn's do, or a model in eval mode "
+            f"(got {where} in training mode): call eval() first"
         )
     theirs = BY_RANKS.get(input_ranks(norm), plain)
     if theirs is None:

@@ -35,6 +35,8 @@ class BatchNormBase(_NormBase):
 
     # how many dimensions an input may have; None: two or more
     dimensions: tuple[int, ...] | None = None
+    # False where a norm that trains in another way is to do so as `BatchNorm`
+    own_way = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize, scale and shift: (N, C, *spatial) to the same shape."""

@@ -47,9 +47,12 @@ class GhostBatchNorm(BatchNormBase):
 
     Notes
     -----
-    Source: Hoffer, Hubara & Soudry 2017: the running statistics move
-    once a part. `fold_model` leaves it where it is; a `BatchNorm` takes its state
-    dict.
+    Source: Hoffer, Hubara & Soudry 2017: the running statistics move once a part,
+    k times in a batch of k parts. For the memory of batch norm's momentum a take
+    1 - (1 - a)**(1/k), or recompute them at the end (`recompute_statistics`).
+
+    In eval mode it is a `BatchNorm`, which takes its state dict: `freeze`,
+    `fold_model` and `as_torch` take it; `convert_to_sync` refuses it.
     """
 
     def __init__(self, num_features: int, size: int, **keywords) -> None:
@@ -60,7 +63,7 @@ class GhostBatchNorm(BatchNormBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Part by part in training, whole at inference."""
-        if not self.training:
+        if not (self.training and self.own_way):
             return super().forward(x)
         self.check_input(x)
         if len(x) % self.size:
@@ -92,8 +95,8 @@ class BatchRenorm(BatchNormBase):
     Raises
     ------
     ValueError
-        If r_max < 1 or d_max < 0. On forward: if there are no running statistics,
-        and as in `BatchNorm`.
+        If r_max < 1 or d_max < 0. On forward: in training without running
+        statistics, and as in `BatchNorm`.
 
     Notes
     -----
@@ -103,7 +106,8 @@ class BatchRenorm(BatchNormBase):
     a standard deviation; here it is the unbiased variance that moves, as in
     `BatchNorm`, whose state dict this is.
 
-    `fold_model` leaves it where it is; a `BatchNorm` takes its state dict.
+    In eval mode it is a `BatchNorm`, which takes its state dict: `freeze`,
+    `fold_model` and `as_torch` take it; `convert_to_sync` refuses it.
     """
 
     def __init__(
@@ -123,10 +127,10 @@ class BatchRenorm(BatchNormBase):
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """In training the batch's mean and variance (C,), moved by d and r."""
+        if not (self.training and self.own_way):
+            return super().statistics(x)
         if self.running_mean is None:
             raise ValueError("expected running statistics (got none)")
-        if not self.training:
-            return super().statistics(x)
         batch = batch_statistics(at_least_float32(x))
         std = torch.sqrt(batch.var + self.eps)  # (C,)
         kept_mean = at_least_float32(self.running_mean)
@@ -164,11 +168,13 @@ class ExampleGroupNorm(nn.Module):
         If the channels do not divide into so many groups. On forward: if the
         input has fewer than two dimensions or another number of channels, or if a
         single value would be its own mean.
+    NotImplementedError
+        On forward: if the input is not floating point.
 
     Notes
     -----
     Source: Wu & He 2018. The same function as torch.nn.GroupNorm,
-    with the same state dict.
+    with the same state dict. An empty batch comes out empty.
     """
 
     def __init__(
@@ -192,7 +198,13 @@ class ExampleGroupNorm(nn.Module):
                 f"expected input of shape (N, {self.num_channels}, *spatial) "
                 f"(got {tuple(x.shape)})"
             )
-        groups = at_least_float32(x).reshape(len(x), self.num_groups, -1)
+        if not x.is_floating_point():
+            raise NotImplementedError(
+                f"expected floating-point input (got {x.dtype})"
+            )
+        # an empty batch cannot tell how many values a group has; its channels can
+        groups = at_least_float32(x).unflatten(1, (self.num_groups, -1))
+        groups = groups.flatten(2)  # (N, G, values)
         mean, var = self.statistics(groups)  # (N, G, 1), (N, G, 1)
         x_hat = ((groups - mean) / torch.sqrt(var + self.eps)).reshape(x.shape)
         bias = torch.zeros_like(self.weight) if self.bias is None else self.bias
@@ -301,26 +313,43 @@ def standardize_weight(weight: Tensor, eps: float = 1e-5) -> Tensor:
 class StandardizedConv2d(nn.Conv2d):
     """A convolution whose weights are standardized before each use.
 
-    Its arguments and its state dict are those of torch.nn.Conv2d. Its outputs are
-    larger by about sqrt(fan-in), so a norm has to follow; `ScaledConv2d` needs
-    none.
+    Its state dict is that of torch.nn.Conv2d. Its outputs are larger by about
+    sqrt(fan-in), so a norm has to follow; `ScaledConv2d` needs none.
+
+    Parameters
+    ----------
+    *args
+        Those of torch.nn.Conv2d, as are the keywords.
+    eps : float
+        Added to the variance of an output's weights.
 
     Notes
     -----
     Source: Qiao et al. 2019.
     """
 
+    # `device` by name, for torch.nn.utils.skip_init asks the signature for it
+    def __init__(self, *args, eps: float = 1e-5, device=None, **keywords) -> None:
+        super().__init__(*args, device=device, **keywords)
+        self.eps = eps
+
     def standardized(self) -> Tensor:
         """The weight to convolve with, in the shape of `weight`."""
-        return standardize_weight(self.weight)
+        return standardize_weight(self.weight, self.eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C_in, H, W) to maps (N, C_out, H', W')."""
         return self._conv_forward(x, self.standardized(), self.bias)
 
+    def extra_repr(self) -> str:
+        """As torch.nn.Conv2d, and eps."""
+        return f"{super().extra_repr()}, eps={self.eps}"
+
 
 class ScaledConv2d(StandardizedConv2d):
     """A `StandardizedConv2d` that keeps the variance behind a ReLU; no norm.
+
+    Its arguments are those of one.
 
     Notes
     -----
@@ -334,7 +363,7 @@ class ScaledConv2d(StandardizedConv2d):
     def standardized(self) -> Tensor:
         """The weight to convolve with: of variance gain^2 / fan-in."""
         fan_in = self.weight[0].numel()
-        return self.gain / math.sqrt(fan_in) * standardize_weight(self.weight)
+        return self.gain / math.sqrt(fan_in) * super().standardized()
 
 
 class ScaledSkip(nn.Module):

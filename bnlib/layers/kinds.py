@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from .batch_norm import BatchNorm, BatchNormBase
+from .cousins import BatchRenorm, GhostBatchNorm
 from .frozen import FrozenBatchNorm
 from .sync import SyncBatchNorm
 
@@ -19,11 +20,13 @@ __all__ = [
 FORWARDS = (
     BatchNormBase.forward,
     BatchNorm.forward,
+    GhostBatchNorm.forward,
     _BatchNorm.forward,
     nn.SyncBatchNorm.forward,
 )
 STATISTICS = (
     BatchNormBase.statistics,
+    BatchRenorm.statistics,
     FrozenBatchNorm.statistics,
     SyncBatchNorm.statistics,
 )
@@ -36,7 +39,11 @@ def is_batch_norm(module: nn.Module) -> bool:
 
 
 def only_normalizes(norm: nn.Module) -> bool:
-    """Whether a batch norm's class adds nothing, as an activation or a mask."""
+    """Whether a batch norm's class adds nothing, as an activation or a mask.
+
+    In eval mode, that is: training may be another than `BatchNorm`'s, as that of
+    frozen and guarded norms is, and of the cousins of batch norm.
+    """
     kind = type(norm)
     plain = not isinstance(norm, BatchNormBase) or kind.statistics in STATISTICS
     return kind.forward in FORWARDS and plain

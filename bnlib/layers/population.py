@@ -93,8 +93,10 @@ def recompute_statistics(
 
     Each batch goes through the model with batch statistics, as in training, and
     each norm's input is measured. Empty batches say nothing, and a
-    `SkippingBatchNorm` skips here what it skips in training. Only when all
-    batches have passed are the running statistics replaced.
+    `SkippingBatchNorm` skips here what it skips in training; a `GhostBatchNorm`
+    and a `BatchRenorm` are plain batch norms of the whole batch, or those behind
+    them would be measured on what no inference shows them. Only when all batches
+    have passed are the running statistics replaced.
 
     Parameters
     ----------
@@ -181,6 +183,7 @@ def _measure(
     try:
         for norm in norms:
             norm.train()
+            norm.own_way = False
         # in training mode the norms would also move their buffers
         with hold_statistics(model):
             for batch in batches:
@@ -190,6 +193,7 @@ def _measure(
             hook.remove()
         for norm, mode in modes.items():
             norm.train(mode)
+            vars(norm).pop("own_way", None)
     return seen
 
 

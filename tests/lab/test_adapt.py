@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bnlib.lab import SmallCNN, entropy, with_entropy_steps, with_statistics_of
-from bnlib.layers import BatchNorm
+from bnlib.layers import BatchNorm, freeze
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_entropy_steps_move_gamma_and_beta_alone_and_make_surer(model, images):
     assert all(entropy(b) < entropy(a) for a, b in itertools.pairwise(answers))
     first, last = (entropy(with_statistics_of(m, images)(images)) for m in (model, adapted))
     assert last < first - 0.05
-    assert not adapted.training and all(p.requires_grad for p in adapted.parameters())
+    assert not adapted.training
 
 
 def test_one_step_is_adams_on_the_entropy_of_the_batchs_own_statistics(model, images):
@@ -64,8 +64,36 @@ def test_one_step_is_adams_on_the_entropy_of_the_batchs_own_statistics(model, im
         torch.testing.assert_close(block.norm.weight, step, rtol=0, atol=1e-5)
 
 
+def test_what_was_frozen_is_frozen_afterwards_and_what_was_not_is_not(model, images):
+    model.hidden[0].linear.requires_grad_(False), model.hidden[1].norm.bias.requires_grad_(False)
+    adapted, _ = with_entropy_steps(model, [images])
+    flags, before = ([p.requires_grad for p in m.parameters()] for m in (adapted, model))
+    assert flags == before
+
+
+def test_batches_may_be_tuples_that_start_with_the_images(model, images):
+    alone, with_labels = (
+        with_entropy_steps(model, batches) for batches in ([images], [(images, torch.zeros(12))])
+    )
+    assert unchanged(with_labels[0], alone[0])
+    torch.testing.assert_close(with_labels[1], alone[1], rtol=0, atol=0)
+
+
+def test_frozen_norms_stay_as_they_are(model, images):
+    model.hidden[0].norm = freeze(model.hidden[0].norm)
+    adapted, _ = with_entropy_steps(model, [images] * 2, learning_rate=1e-2)
+    assert unchanged(adapted, model, but=["hidden.1.norm.weight", "hidden.1.norm.bias"])
+
+
+def test_without_a_batch_there_is_nothing_to_adapt_to(model):
+    with pytest.raises(ValueError, match=r"at least one batch \(got none\)"):
+        with_entropy_steps(model, [])
+
+
 def test_a_model_without_norms_is_refused(images):
     with pytest.raises(ValueError, match="batch norms"):
         with_statistics_of(SmallCNN(), images)
     with pytest.raises(ValueError, match="a gamma and a beta"):
         with_entropy_steps(SmallCNN(lambda c: BatchNorm(c, affine=False)), [images])
+    with pytest.raises(ValueError, match="that use the batch's statistics"):
+        with_entropy_steps(freeze(SmallCNN(BatchNorm)), [images])

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from bnlib.lab import SmallCNN, quantized, quantized_weight
 
@@ -31,6 +32,28 @@ def test_a_models_weights_are_rounded_and_its_biases_left_in_a_copy():
     assert torch.equal(rounded.output.weight, quantized_weight(model.output.weight, 4))
     assert torch.equal(rounded.output.bias, model.output.bias)
     assert torch.equal(model.output.weight, before)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear])
+def test_linear_layers_and_convolutions_of_every_rank_are_rounded(kind, per_channel):
+    layer = kind(3, 4, *[2] * (kind is not nn.Linear))
+    rounded = quantized(nn.Sequential(layer), 4, per_channel)[0].weight
+    assert torch.equal(rounded, quantized_weight(layer.weight, 4, per_channel))
+    assert not torch.equal(rounded, layer.weight)
+
+
+@pytest.mark.parametrize("kind", [nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d])
+def test_transposed_convolutions_whose_outputs_are_another_axis_are_refused(kind):
+    with pytest.raises(TypeError, match=rf"no transposed convolution \(got {kind.__name__} '1'\)"):
+        quantized(nn.Sequential(nn.Linear(3, 3), kind(3, 4, 2)))
+
+
+def test_a_weight_is_rounded_on_its_own_device_whatever_the_default():
+    weight = torch.randn(2, 3)
+    with torch.device("meta"):
+        rounded = quantized_weight(weight, per_channel=True)
+    assert torch.equal(rounded, quantized_weight(weight, per_channel=True))
 
 
 @pytest.mark.parametrize("bits", [1, 9])

@@ -22,6 +22,7 @@ from bnlib.layers import (
     BatchNorm,
     BatchNorm1d,
     BatchNorm2d,
+    BatchRenorm,
     FrozenBatchNorm,
     GuardedBatchNorm,
     MaskedBatchNorm,
@@ -35,7 +36,7 @@ from bnlib.layers import (
 )
 
 modes = pytest.mark.parametrize("mode", [True, False], ids=["training", "inference"])
-DOING_MORE = [FrozenBatchNorm, GuardedBatchNorm, MaskedBatchNorm, SkippingBatchNorm]
+ELSE_IN_TRAINING = [BatchRenorm, FrozenBatchNorm, GuardedBatchNorm, SkippingBatchNorm]
 
 
 class WithReLU(BatchNorm2d):
@@ -136,17 +137,20 @@ def test_hooks_stay(model, images):
     assert seen == [nn.BatchNorm2d, BatchNorm2d]
 
 
-@pytest.mark.parametrize("kind", [*DOING_MORE, WithReLU])
-def test_what_a_norm_of_torch_cannot_do_is_refused_by_name(kind):
+@pytest.mark.parametrize("kind", ELSE_IN_TRAINING)
+def test_what_torchs_norms_do_not_do_in_training_is_refused_there_and_the_way_out_is_told(kind):
     model = nn.Sequential(nn.Linear(2, 3), kind(3))
-    with pytest.raises(TypeError, match=rf"nothing but normalize.*\(got {kind.__name__} '1'\)"):
+    message = rf"in eval mode \(got {kind.__name__} '1' in training mode\): call eval\(\) first$"
+    with pytest.raises(TypeError, match=message):
         as_torch(model, plain=nn.BatchNorm1d)
+    assert type(as_torch(model.eval(), plain=nn.BatchNorm1d)[1]) is nn.BatchNorm1d
 
 
+@modes
 @pytest.mark.parametrize("kind", [MaskedBatchNorm, WithReLU])
-def test_what_does_more_in_eval_mode_too_is_refused_there_too(kind):
-    with pytest.raises(TypeError, match=rf"\(got {kind.__name__} ''\)"):
-        as_torch(kind(3).eval(), plain=nn.BatchNorm1d)
+def test_what_does_more_in_eval_mode_too_is_refused_in_both(kind, mode):
+    with pytest.raises(TypeError, match=rf"nothing but normalize.*\(got {kind.__name__} ''\)$"):
+        as_torch(kind(3).train(mode), plain=nn.BatchNorm1d)
 
 
 def test_a_frozen_model_in_eval_mode_is_carried_over(model, images, same_state):

@@ -1,11 +1,13 @@
 """The cousins as modules: torch's norms, the reference, and central differences of it."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
+from torch.nn.utils import skip_init
 from torch.testing import assert_close
 
 from bnlib import layers, reference
@@ -16,10 +18,15 @@ from bnlib.layers import (
     ExampleInstanceNorm,
     ExampleLayerNorm,
     ExampleRMSNorm,
+    FrozenBatchNorm,
     GhostBatchNorm,
     ScaledConv2d,
     ScaledSkip,
     StandardizedConv2d,
+    as_torch,
+    fold_model,
+    fold_pair,
+    freeze,
     standardize_weight,
 )
 
@@ -139,6 +146,25 @@ def test_a_half_input_comes_out_in_half_precision(name, make, x):
     assert_close(y, twin(x.half().float()).half(), rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("shape", [(0, 6), (0, 6, 5), (4, 6, 0)], ids=str)
+@pytest.mark.parametrize("name", EXAMPLE)
+def test_an_empty_batch_comes_out_empty_as_from_torchs_group_norm(name, shape):
+    if name == "instance" and len(shape) == 2:
+        pytest.skip("an instance of dense input has one value")
+    norm, x = EXAMPLE[name](6), torch.empty(shape, requires_grad=True)
+    y, theirs = norm(x), nn.GroupNorm(2, 6)(x)
+    assert (y.shape, y.dtype) == (theirs.shape, theirs.dtype)
+    y.sum().backward()
+    assert x.grad.shape == shape
+    assert_close(norm.weight.grad, torch.zeros(6))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_whole_numbers_are_refused_and_not_rounded(name):
+    with pytest.raises(NotImplementedError, match=r"floating-point input \(got torch.int64\)"):
+        ALL[name](6)(torch.arange(48).reshape(2, 6, 4))
+
+
 # --- over the batch
 
 
@@ -151,6 +177,23 @@ def test_ghost_is_batch_norm_on_the_parts_in_turn(x, unlike_new, same_state):
     same_state(ghost, plain, 1e-12)
     assert ghost.num_batches_tracked == len(x) // 2
     assert_close(ghost.eval()(x[:1]), plain.eval()(x[:1]), **CLOSE)
+
+
+def test_the_memory_of_ghosts_over_k_parts_is_that_of_a_kth_root(generator):
+    # as the docstring says: how much of the old statistics is left behind a batch of 512
+    x = torch.randn(512, 3, generator=generator, dtype=torch.float64)
+    left = []
+    for kind in (
+        partial(BatchNorm, momentum=0.1),
+        partial(GhostBatchNorm, size=8, momentum=1 - (1 - 0.1) ** (1 / 64)),
+        partial(GhostBatchNorm, size=8, momentum=0.1),
+    ):
+        zero, one = kind(3, dtype=torch.float64), kind(3, dtype=torch.float64)
+        one.running_mean.fill_(1), one.running_var.fill_(2)
+        zero(x), one(x)
+        left.append((one.running_mean - zero.running_mean, one.running_var - zero.running_var))
+    of = [(torch.full((3,), share).double(),) * 2 for share in (0.9, 0.9, 0.9**64)]
+    assert_close(left, of, rtol=1e-6, atol=0)
 
 
 def test_with_r_1_and_d_0_renorm_is_batch_norm(x, dy, same_state, unlike_new):
@@ -189,6 +232,27 @@ def test_the_statistics_that_renorm_keeps_are_those_of_batch_norm(x, same_state)
     same_state(ours, theirs, 1e-12)
 
 
+@pytest.mark.parametrize("name", BATCH)
+def test_in_eval_mode_they_are_batch_norms_that_freeze_fold_and_become_torchs(name, generator, unlike_new):
+    x = 3 + torch.randn(5, 4, generator=generator, dtype=torch.float64)
+    model = nn.Sequential(nn.Linear(4, 6), unlike_new(BATCH[name](6))).double().eval()
+    y, theirs, folded = model(x), as_torch(model, plain=nn.BatchNorm1d), fold_model(model)
+    assert [type(m) for m in theirs] == [nn.Linear, nn.BatchNorm1d]
+    assert vars(theirs[1]).keys() == vars(nn.BatchNorm1d(6)).keys()
+    assert [type(m) for m in folded] == [nn.Linear, nn.Identity]
+    for other in (theirs, folded, fold_pair(*model), freeze(model), freeze(model).train()):
+        assert_close(other(x), y, **CLOSE)
+    assert type(freeze(model.train())[1]) is FrozenBatchNorm
+
+
+@pytest.mark.parametrize("name", BATCH)
+def test_without_kept_statistics_they_are_batch_norms_in_eval_mode_too(name, x):
+    ours, theirs = (n.double().eval() for n in (BATCH[name](x.shape[1]), BatchNorm(x.shape[1])))
+    for norm in (ours, theirs):
+        norm.running_mean = norm.running_var = None
+    assert_close(ours(x), theirs(x), **CLOSE)
+
+
 # --- weights
 
 
@@ -204,6 +268,18 @@ def test_a_standardized_convolution_is_a_convolution_with_the_references_weights
         assert_close(ours.standardized().detach(), weight, **CLOSE)
         plain.weight.data = weight
         assert_close(ours(image), plain(image), **CLOSE)
+
+
+@pytest.mark.parametrize("kind", [StandardizedConv2d, ScaledConv2d])
+def test_eps_is_added_to_the_variance_of_the_weights(kind):
+    plain, other = (kind(3, 4, 3, **eps).double() for eps in ({}, {"eps": 0.5}))
+    other.load_state_dict(plain.state_dict())
+    assert (plain.eps, other.eps) == (1e-5, 0.5)
+    var = plain.weight.detach().var(dim=(1, 2, 3), correction=0).view(4, 1, 1, 1)
+    ratio = torch.sqrt((var + 1e-5) / (var + 0.5)).expand(4, 3, 3, 3)
+    assert_close((other.standardized() / plain.standardized()).detach(), ratio, **CLOSE)
+    assert "bias=False, eps=0.5" in repr(kind(3, 4, 3, bias=False, eps=0.5))
+    assert skip_init(kind, 3, 4, kernel_size=3, eps=0.5).eps == 0.5
 
 
 def test_its_gradient_is_that_of_central_differences(generator):

@@ -11,7 +11,9 @@ from bnlib.layers import (
     BatchNorm1d,
     BatchNorm3d,
     BatchNormBase,
+    BatchRenorm,
     FrozenBatchNorm,
+    GhostBatchNorm,
     GuardedBatchNorm,
     MaskedBatchNorm,
     SkippingBatchNorm,
@@ -34,8 +36,13 @@ class WithOtherStatistics(BatchNorm):
         return x.amin(0), x.amax(0)
 
 
+class InPairs(GhostBatchNorm):
+    def __init__(self, num_features, **keywords):
+        super().__init__(num_features, 2, **keywords)
+
+
 PLAIN = [
-    *(BatchNorm, BatchNorm1d, FrozenBatchNorm, GuardedBatchNorm, SkippingBatchNorm),
+    *(BatchNorm, BatchNorm1d, FrozenBatchNorm, GuardedBatchNorm, SkippingBatchNorm, InPairs, BatchRenorm),
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
 ]
 BATCH_NORMS = [*PLAIN, MaskedBatchNorm, WithReLU, WithOtherStatistics]
