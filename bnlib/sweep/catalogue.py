@@ -138,7 +138,7 @@ EXPERIMENTS = {
             50,
             [
                 *arms(activation=("sigmoid", "relu"), norm=PLAIN_AND_BN, hidden_layers=(2, 4, 10)),
-                # ten layers of sigmoids learn, if at all, from large weights: there slower steps are tried too
+                # ten layers of sigmoids learn from large weights, if at all: there slower steps are tried too
                 *grid(
                     activation=("sigmoid",),
                     norm=PLAIN_AND_BN,
@@ -271,11 +271,14 @@ EXPERIMENTS = {
             "rate_by_depth",
             "How large a learning rate does a network bear, and how does that depend on its depth?",
             5,
-            grid(
-                norm=PLAIN_AND_BN,
-                hidden_layers=(2, 5, 15),
-                learning_rate=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
-            ),
+            [
+                {"optimizer": optimizer, **case}
+                for optimizer, rates in (
+                    ("sgd", (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)),
+                    ("adam", (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)),
+                )
+                for case in grid(norm=PLAIN_AND_BN, hidden_layers=(2, 5, 15), learning_rate=rates)
+            ],
             (0, 150, 200),
             shared={"activation": "relu", "std": 0.14},
         ),
