@@ -82,6 +82,7 @@ def note(ax: Axes, text: str, at: Sequence[float], offset: Sequence[float], **st
 
 def share_ylim(axes: Iterable[Axes]) -> None:
     """Give all axes the limits that hold what each of them holds."""
+    axes = list(axes)  # an iterator would be spent after the first pass
     limits = np.array([ax.get_ylim() for ax in axes])
     for ax in axes:
         ax.set_ylim(limits[:, 0].min(), limits[:, 1].max())

@@ -138,13 +138,12 @@ EXPERIMENTS = {
             50,
             [
                 *arms(activation=("sigmoid", "relu"), norm=PLAIN_AND_BN, hidden_layers=(2, 4, 10)),
-                # ten layers of sigmoids learn from large weights, if at all: there slower steps are tried too
-                *grid(
-                    activation=("sigmoid",),
-                    norm=PLAIN_AND_BN,
-                    hidden_layers=(10,),
-                    learning_rate=(0.03, 0.1),
-                    std=(0.4, 0.8),
+                # ten layers of sigmoids learn from large weights, if at all: there slower steps, and a cell
+                # between, are tried too
+                *(
+                    arm | {"activation": "sigmoid", "hidden_layers": 10, "learning_rate": rate, "std": std}
+                    for arm in grid(norm=PLAIN_AND_BN)
+                    for rate, std in ((0.03, 0.4), (0.03, 0.8), (0.1, 0.4), (0.1, 0.8), (0.5, 0.5))
                 ),
             ],
             looks((200, 200), (2000, 900)),

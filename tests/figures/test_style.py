@@ -90,7 +90,7 @@ def test_an_open_size_is_named_in_the_error():
 def test_shared_limits_hold_all_the_data(axes):
     axes[0].set_ylim(0, 1)
     axes[1].set_ylim(-2, 0.5)
-    share_ylim(axes)
+    share_ylim(ax for ax in axes)
     assert axes[0].get_ylim() == axes[1].get_ylim() == (-2, 1)
 
 
