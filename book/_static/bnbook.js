@@ -16,6 +16,9 @@
       icon.removeAttribute("aria-labelledby");
       icon.querySelector("title")?.remove();
     });
+    // What unfolds in the list of pages shows an arrow alone; it is named after the page beside it.
+    each("#pst-primary-sidebar li > details > summary", (summary) =>
+      summary.setAttribute("aria-label", `Pages of ${summary.closest("li").querySelector("a").textContent.trim()}`));
     // A list may hold list items only.
     each(".citation-list > .citation", (entry) => entry.setAttribute("role", "listitem"));
     // A link in the title of a folded answer leads away; the script that folds takes it for a click on the title.
