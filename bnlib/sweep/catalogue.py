@@ -269,7 +269,7 @@ EXPERIMENTS = {
         Experiment(
             "rate_by_depth",
             "How large a learning rate does a network bear, and how does that depend on its depth?",
-            5,
+            8,
             [
                 {"optimizer": optimizer, **case}
                 for optimizer, rates in (
