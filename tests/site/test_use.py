@@ -2,10 +2,9 @@
 
 import json
 import re
+from importlib import import_module
 
 import pytest
-
-from bnlib.figures import touch
 
 from .conftest import CHAPTERS, HOW, SITE, context
 
@@ -95,9 +94,8 @@ def settings(figure):
 
 def says(figure, name, data):
     """The figure's sentence, and what Python's twin of the frame says of the same settings."""
-    return figure.locator(".answer").inner_text(), getattr(touch, f"_{name}")(settings(figure), data)[
-        "answer"
-    ]
+    twin = import_module(f"bnlib.figures.touch.{name}")
+    return figure.locator(".answer").inner_text(), twin.frame(settings(figure), data)["answer"]
 
 
 @pytest.mark.parametrize("name", containing('class="bn-touch"'))

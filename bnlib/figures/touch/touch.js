@@ -1,6 +1,6 @@
-// What the figures of touch.py do once they are touched. A frame is a function of the settings: it names parts of the
+// What the figures of this folder do once they are touched. A frame is a function of the settings: it names parts of the
 // figure, and says of each its text, or its lines, each a list of [x, y] in the panel's own units. The first frame was
-// drawn by its twin in touch.py, and a test holds the two together.
+// drawn by its twin in Python, and a test holds the two together.
 
 const fixed = (value, digits) => (Number(value.toFixed(digits)) || 0).toFixed(digits).replace("-", "−");
 const percent = (share) => `${(100 * share).toFixed(0)}\u00a0%`;
