@@ -36,9 +36,11 @@ COUSINS = (
 )
 #: The batch sizes of `cousins`, and the learning rates tried at each: small batches need small ones.
 COUSINS_RATES = {
+    1: (0.003, 0.01, 0.03, 0.1),
     2: (0.003, 0.01, 0.03, 0.1),
-    8: (0.01, 0.03, 0.1),
-    32: (0.03, 0.1, 0.3),
+    8: (0.03, 0.1, 0.3),
+    32: (0.03, 0.1, 0.3, 1.0),
+    128: (0.03, 0.1, 0.3, 1.0),
 }
 
 #: Every experiment of `python -m bnlib.sweep`, by its name.
