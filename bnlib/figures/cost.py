@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from .style import BLACK, GRAY, check_shape, colored, log_log, panels
+from .style import BLACK, GRAY, check_shape, colored
 
-__all__ = ["plot_growth", "plot_predictions", "plot_ratios"]
+__all__ = ["plot_predictions", "plot_ratios"]
 
 MARKERS = "osD^v"
 
@@ -53,37 +53,6 @@ def plot_ratios(
     ax.grid(visible=False, axis="y")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(ratios) + 1, columnspacing=1)
     return ax
-
-
-def plot_growth(
-    axes: Sequence[Axes],
-    growth: Mapping[str, tuple[ArrayLike, Mapping[str, ArrayLike]]],
-    ylabel: str = "milliseconds",
-) -> Sequence[Axes]:
-    """Draw how times grow with a size, a panel for each: medians as lines on ranges as bands.
-
-    Parameters
-    ----------
-    axes : one Axes per entry of `growth`
-    growth : mapping of str to (sizes, times)
-        What grows -> (k,), ascending; and a mapping of names to (k, runs). Both axes are logarithmic; a
-        dashed gray line grows in proportion to the size, up to the first series' last median.
-    """
-    for ax, xlabel, (sizes, times) in panels(axes, growth):
-        sizes = np.asarray(sizes)
-        for i, (color, name, values) in enumerate(colored(times)):
-            values = check_shape(values, (len(sizes), "runs"), f"{xlabel}, {name}")
-            middle = np.median(values, axis=1)
-            if i == 0:
-                ax.plot(sizes, middle[-1] * sizes / sizes[-1], "--", color=GRAY, linewidth=1)
-            ax.fill_between(sizes, values.min(axis=1), values.max(axis=1), color=color, alpha=0.2, lw=0)
-            ax.plot(sizes, middle, marker=MARKERS[i % 5], markersize=3.5, color=color, label=name)
-        ticks = sizes[:: max(1, (len(sizes) - 1) // 2)]
-        log_log(ax, ticks)
-        ax.set(xlabel=xlabel)
-    axes[0].set_ylabel(ylabel)
-    axes[0].legend()
-    return axes
 
 
 def plot_predictions(

@@ -24,16 +24,16 @@ def plot_who_shares(axes: Sequence[Axes]) -> Sequence[Axes]:
     cases = {
         "synchronized:\none step, all workers": (4, 1, [(0, 0, 4, 1)]),
         "accumulated:\none worker, four forwards": (1, 4, [(0, k, 1, 1) for k in range(4)]),
-        "ghost:\none worker, cut in four": (4, 1, [(k, 0, 1, 1) for k in range(4)]),
+        "ghost, or not synchronized:\nfour shares": (4, 1, [(k, 0, 1, 1) for k in range(4)]),
     }
     for ax, (title, (columns, rows, groups)), color in zip(
         axes, cases.items(), (FIRST, SECOND, THIRD), strict=True
     ):
         for column in range(columns):
             for row in range(rows):
-                ax.add_patch(Rectangle((column + 0.08, row + 0.08), 0.84, 0.84, facecolor=FAINT))
+                ax.add_patch(Rectangle((column + 0.14, row + 0.14), 0.72, 0.72, facecolor=FAINT))
         for left, bottom, width, height in groups:
-            frame = (left + 0.03, bottom + 0.03), width - 0.06, height - 0.06
+            frame = (left + 0.06, bottom + 0.06), width - 0.12, height - 0.12
             ax.add_patch(Rectangle(*frame, fill=False, edgecolor=color, linewidth=2.5))
         ax.set(xlim=(-0.1, 4.1), ylim=(4.1, -0.1), xticks=[], yticks=[], title=title)
         ax.set_aspect("equal")
@@ -54,8 +54,10 @@ def plot_error_by_share(ax: Axes, sizes: ArrayLike, error: ArrayLike, theory: Ar
     """
     sizes = check_shape(sizes, ("k",), "sizes")
     ax.plot(sizes, check_shape(error, sizes.shape, "error"), "o", color=FIRST, label="measured")
-    ax.plot(sizes, check_shape(theory, sizes.shape, "theory"), "--", color=GRAY, label=r"$\sqrt{1.5/m}$")
-    ax.set(xlabel="values of a channel on each worker, m", ylabel="root mean square difference of outputs")
+    ax.plot(sizes, check_shape(theory, sizes.shape, "theory"), "--", color=GRAY, label=r"$\sqrt{1.5/m_k}$")
+    ax.set(
+        xlabel="values of a channel on each worker, $m_k$", ylabel="root mean square difference of outputs"
+    )
     log_log(ax, sizes)
     ax.legend()
     return ax

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from .style import BLACK, FIRST, GRAY, SECOND, check_axes, check_shape, colored, note
 
-__all__ = ["plot_scale_deviation", "plot_variance_error", "plot_weight_growth"]
+__all__ = ["plot_perpendicular_step", "plot_scale_deviation", "plot_variance_error", "plot_weight_growth"]
 
 
 def plot_scale_deviation(
@@ -45,6 +45,43 @@ def plot_scale_deviation(
     ax.set_title(rf"$|BN(aWu) - BN(Wu)|$ with $\epsilon = {power}$")
     ax.margins(y=0.15)
     ax.legend(loc="upper right")
+    return ax
+
+
+def plot_perpendicular_step(ax: Axes, step: float, factor: float = 2) -> Axes:
+    """Draw weights, a step perpendicular to them and where it leads, for a length of 1 and for a longer one.
+
+    Parameters
+    ----------
+    step : float
+        Length of the first step, positive.
+    factor : float
+        How many times as long the second weights are, positive; their step is as many times shorter.
+
+    Raises
+    ------
+    ValueError
+        If one of the two is not positive.
+    """
+    if step <= 0 or factor <= 0:
+        raise ValueError(f"expected a step and a factor > 0 (got {step} and {factor})")
+    across = np.array([step, step / factor])
+    up = np.array([1.0, factor])
+    foot = np.array([0.0, step + 1.2])
+    zero = np.zeros(2)
+    for x, y, u, v, color in (
+        (foot, zero, zero, up, FIRST),
+        (foot, up, across, zero, SECOND),
+        (foot, zero, across, up, BLACK),
+    ):
+        ax.quiver(x, y, u, v, color=color, angles="xy", scale_units="xy", scale=1, width=0.008)
+    names = ("$W$", "step", "$W'$"), (f"${factor:g}\\,W$", f"step / {factor:g}", "$W'$")
+    for x, over, high, (weights, move, after) in zip(foot, across, up, names, strict=True):
+        note(ax, weights, (x, high / 2), (-6, 0), color=FIRST, ha="right", va="center")
+        note(ax, move, (x + over / 2, high), (0, 5), color=SECOND, ha="center")
+        note(ax, after, (x + over / 2, high / 2), (10, -6), color=BLACK, va="center")
+    ax.set(xlim=(-0.9, foot[1] + across[1] + 0.5), ylim=(-0.05, up.max() + 0.3), aspect="equal")
+    ax.set_axis_off()
     return ax
 
 

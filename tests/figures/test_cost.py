@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bnlib.figures.cost import plot_growth, plot_predictions, plot_ratios
+from bnlib.figures.cost import plot_predictions, plot_ratios
 
 RATIOS = {"eager": [[1.0, 1.2, 1.1], [3.0, 2.0, 4.0]], "compiled": [[0.8, 0.9, 1.0], [0.5, 0.5, 0.5]]}
 
@@ -41,41 +41,6 @@ def test_a_missing_row_or_goal_is_refused(ax):
         plot_ratios(ax, ["a", "b", "c"], RATIOS)
     with pytest.raises(ValueError, match=r"goal of eager: expected shape \(2,\)"):
         plot_ratios(ax, ["a", "b"], RATIOS, goals={"eager": [1.3]})
-
-
-GROWTH = {
-    "N": ([64, 128, 256], {"torch.nn": [[1, 3, 2], [2, 4, 3], [4, 8, 6]], "ours": np.full((3, 3), 9.0)}),
-    "C": ([8, 16], {"torch.nn": np.ones((2, 5)), "ours": np.ones((2, 5))}),
-}
-
-
-def test_growth_is_a_line_of_medians_beside_one_in_proportion_to_the_size(axes):
-    plot_growth(axes, GROWTH)
-    proportion, medians, _ = axes[0].get_lines()
-    np.testing.assert_allclose(medians.get_xydata(), [[64, 2], [128, 3], [256, 6]])
-    np.testing.assert_allclose(proportion.get_ydata(), [1.5, 3, 6])
-    assert [ax.get_xlabel() for ax in axes] == ["N", "C"]
-    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["torch.nn", "ours"]
-
-
-def test_both_axes_of_growth_are_logarithmic_with_ticks_among_the_sizes(axes):
-    plot_growth(axes, GROWTH)
-    assert (axes[0].get_xscale(), axes[0].get_yscale()) == ("log", "log")
-    assert set(axes[0].get_xticks()) <= {64, 128, 256}
-
-
-def test_the_band_covers_the_runs(axes):
-    plot_growth(axes, GROWTH)
-    outline = axes[0].collections[0].get_paths()[0].vertices
-    assert set(outline[outline[:, 0] == 256, 1]) == {4, 8}
-
-
-def test_a_size_without_times_is_refused(axes):
-    wrong = {**GROWTH, "C": ([8, 16, 32], GROWTH["C"][1])}
-    with pytest.raises(ValueError, match=r"C, torch.nn: expected shape \(3, runs\)"):
-        plot_growth(axes, wrong)
-    with pytest.raises(ValueError, match="expected 1 axes"):
-        plot_growth(axes, {"N": GROWTH["N"]})
 
 
 def test_on_the_diagonal_prediction_and_measurement_are_equal(ax):

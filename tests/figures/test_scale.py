@@ -5,7 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from bnlib.figures.scale import plot_scale_deviation, plot_variance_error, plot_weight_growth
+from bnlib.figures.scale import (
+    plot_perpendicular_step,
+    plot_scale_deviation,
+    plot_variance_error,
+    plot_weight_growth,
+)
 
 
 def test_scale_deviation_has_points_and_a_line_on_logarithmic_axes(ax):
@@ -25,6 +30,22 @@ def test_scale_deviation_names_an_eps_that_is_no_power_of_ten(ax):
 def test_scale_deviation_refuses_a_negative_scale(ax):
     with pytest.raises(ValueError, match="expected scales a > 0"):
         plot_scale_deviation(ax, [-1.0, 1.0], [0.1, 0.1], [0.1, 0.1], eps=1e-5)
+
+
+def test_the_step_is_perpendicular_and_shorter_where_the_weights_are_longer(ax):
+    assert plot_perpendicular_step(ax, 0.6, factor=2) is ax
+    weights, step, after = (np.stack([arrows.U, arrows.V], axis=1) for arrows in ax.collections)
+    np.testing.assert_allclose(weights, [[0, 1], [0, 2]])
+    np.testing.assert_allclose(step, [[0.6, 0], [0.3, 0]])
+    np.testing.assert_allclose(after, weights + step)
+    feet, tips, again = (np.stack([arrows.X, arrows.Y], axis=1) for arrows in ax.collections)
+    np.testing.assert_allclose(tips, feet + weights)  # the step begins where the weights end
+    np.testing.assert_allclose(again, feet)
+
+
+def test_a_step_that_leads_nowhere_is_refused(ax):
+    with pytest.raises(ValueError, match=r"expected a step and a factor > 0 \(got 0 and 2\)"):
+        plot_perpendicular_step(ax, 0)
 
 
 RUN = {"from 1": ([1.0, 2.0, 4.0], [1.0, 2.0, 3.5])}
