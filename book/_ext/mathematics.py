@@ -104,6 +104,18 @@ def visit_block(self: HTML5Translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def keep_together(app: Sphinx, doctree: nodes.document, name: str) -> None:
+    """Let no line end between a formula and what is written right behind it: a comma, or the end of a word."""
+    for formula in list(doctree.findall(nodes.math)):
+        after = formula.next_node(descend=False, siblings=True)
+        behind = isinstance(after, nodes.Text) and re.match(r"[^\s(\[“‘]+", after)
+        if behind:
+            after.parent.replace(after, nodes.Text(after[behind.end() :]))
+            together = nodes.inline(classes=["bn-together"])
+            formula.replace_self(together)
+            together += [formula, nodes.Text(behind[0])]
+
+
 def characters(pages: str) -> set[str]:
     """Return the characters that the mathematics of some pages is drawn with."""
     elements = "".join(re.findall("<math.*?</math>", pages, re.DOTALL))
@@ -117,4 +129,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer(
         "mathml", (visit_inline, None), (visit_block, None)
     )
+    app.connect("doctree-resolved", keep_together)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

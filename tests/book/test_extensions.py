@@ -174,6 +174,16 @@ def paragraph(*children):
     return nodes.paragraph("", "", *children)
 
 
+def test_no_line_ends_between_a_formula_and_its_comma():
+    page = new_document("a")
+    words = nodes.Text(", the "), nodes.Text("-th of (all)")
+    page += paragraph(nodes.math("", "x"), words[0], nodes.math("", "k"), words[1])
+    page += paragraph(nodes.math("", "y"), nodes.Text(" alone"))
+    mathematics.keep_together(None, page, "a")
+    assert [node.astext() for node in page[0]] == ["x,", " the ", "k-th", " of (all)"]
+    assert [node.astext() for node in page[1]] == ["y", " alone"]
+
+
 def test_a_page_is_described_by_its_first_paragraph():
     page = new_document("a")
     page += [paragraph(nodes.Text("A scale "), nodes.math("", r"\gamma"), nodes.Text(".")), paragraph()]

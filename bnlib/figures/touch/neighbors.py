@@ -91,7 +91,7 @@ def neighbors(
         yticks=(0, 0.5, 1),
     )
     picked = faces[0] if images is not None else f"a {faces[0]}"
-    legend = f"<legend>The image in question: {picked}. Its neighbors:</legend>"
+    legend = f"<legend>The image in question, {picked}, and its neighbors:</legend>"
     choices = f'<fieldset disabled>{legend}<div class="choices">{buttons}</div></fieldset>'
     key = svg.key({"second area": "in this batch", "ink dashed": "by itself, with fixed statistics"})
     question = "The same image and the same network: does the answer depend on the rest of the batch?"
