@@ -112,7 +112,7 @@ EXPERIMENTS = {
         Experiment(
             "learning_rate_and_std",
             "Over which learning rates and initial standard deviations does the network train at all?",
-            7,
+            18,
             grid(
                 norm=PLAIN_AND_BN,
                 learning_rate=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
@@ -224,7 +224,7 @@ EXPERIMENTS = {
         Experiment(
             "cousins",
             "How does the error depend on the batch size, of batch norm and of what may stand in its place?",
-            30,
+            100,
             [
                 {"norm": norm, "weights": weights, "batch_size": size, "learning_rate": rate}
                 for size, rates in COUSINS_RATES.items()
