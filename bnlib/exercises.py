@@ -43,10 +43,10 @@ def check(name: str, mine: Callable) -> Verdict:
 
     The functions, called by position, with arrays or, if they are written in torch, with tensors::
 
-        "forward"    mine(x, gamma, beta, eps) -> y
-        "backward"   mine(dy, x, gamma, eps) -> dx, dgamma, dbeta
-        "inference"  mine(x, gamma, beta, running_mean, running_var, eps) -> y
-        "running"    mine(running_mean, running_var, x, momentum) -> new mean, new variance
+        "forward"   mine(x, gamma, beta, eps) -> y
+        "backward"  mine(dy, x, gamma, eps) -> dx, dgamma, dbeta
+        "inference" mine(x, gamma, beta, running_mean, running_var, eps) -> y
+        "running"   mine(running_mean, running_var, x, momentum) -> mean, variance
 
     `x` and `dy` are (N, C) or (N, C, H, W), the vectors (C,); `momentum` is the weight of the new batch.
     The answer is compared with the right one, then with those of the known mistakes, then with those of every
