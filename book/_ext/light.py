@@ -46,6 +46,9 @@ def prepare(
         elif "DOCUMENTATION_OPTIONS" not in script.attributes["body"]:
             asked.setdefault("settings", {})[script.attributes["body"]] = None
     context["css_files"], context["script_files"] = [], []
+    context["collapse_index"] = (
+        False  # an index that folds asks for a script's settings, which no page has
+    )
     if "body" in context:
         sized = re.sub(
             r'<img [^>]*src="[^"]*_images/([^"]+\.png)"[^>]*>',

@@ -108,8 +108,11 @@ def keep_together(app: Sphinx, doctree: nodes.document, name: str) -> None:
     """Let no line end between a formula and what is written right behind it: a comma, or the end of a word."""
     for formula in list(doctree.findall(nodes.math)):
         after = formula.next_node(descend=False, siblings=True)
-        behind = isinstance(after, nodes.Text) and re.match(r"[^\s(\[“‘]+", after)
-        if behind:
+        behind = isinstance(after, nodes.Text) and re.match(
+            r"[^\s(\[“‘]{1,6}", after
+        )
+        # together they must fit a phone
+        if behind and len(formula.astext()) < 40:
             after.parent.replace(after, nodes.Text(after[behind.end() :]))
             together = nodes.inline(classes=["bn-together"])
             formula.replace_self(together)
