@@ -11,8 +11,6 @@ import numpy as np
 from matplotlib import rc_params_from_file
 from numpy.typing import ArrayLike
 
-__all__ = ["Touch"]
-
 Frame = Mapping[str, Any]
 
 
