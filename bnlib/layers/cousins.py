@@ -158,7 +158,7 @@ class ExampleGroupNorm(nn.Module):
     num_groups : int
         Into how many the channels are divided.
     num_channels : int
-        C. There is one `weight` and one `bias` a channel, both (C,).
+        How many, C. There is one `weight` and one `bias` a channel, both (C,).
     eps : float
         Added to the variance.
 

@@ -26,7 +26,8 @@ __all__ = ["EDGES"]
 
 UNITS = 3  # of the last hidden layer, for Figure 1(b, c)
 LOOK_AT = 1000  # test images for what is not the accuracy
-EDGES = np.linspace(-8, 8, 41)  # of the bins of a histogram; the outermost two take the rest
+#: Of the bins of a histogram; the outermost two take the rest.
+EDGES = np.linspace(-8, 8, 41)
 
 
 def last_percentiles(
