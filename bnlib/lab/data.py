@@ -32,7 +32,7 @@ SHA256 = {
     "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
 }
 
-#: The SHA-256 sum of what each of them holds, unpacked: the same in whatever form a file lies on a disk.
+#: The SHA-256 sum of what each of them holds unpacked, the same in whatever form a file lies on a disk.
 CONTENT_SHA256 = {
     "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte.gz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",

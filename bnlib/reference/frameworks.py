@@ -43,10 +43,14 @@ class Convention:
         normalizes, in all of them.
     momentum_weighs : {"new", "old"} or None
         Which value `momentum` multiplies.
-    momentum, eps : float or None
-        The defaults.
-    mean, var : float or None
-        What the running statistics start from; None if they are an input.
+    momentum : float or None
+        The default.
+    eps : float or None
+        The default.
+    mean : float or None
+        What the running mean starts from; None if it is an input.
+    var : float or None
+        What the running variance starts from; None if it is an input.
     names : four str
         What the state calls gamma, beta, the running mean and variance.
     axis : {1, -1} or None

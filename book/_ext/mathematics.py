@@ -36,9 +36,10 @@ ITALIC = {"h": "\N{PLANCK CONSTANT}"} | {
 def mathml(tex: str, display: bool) -> str:
     r"""Convert TeX to MathML.
 
-    Three things are written as browsers draw them best. A prime stands beside its letter instead of above it, because
+    Four things are written as browsers draw them best. A prime stands beside its letter instead of above it, because
     the fonts raise it already. The line of ``\overline`` is the character that stretches and keeps its place. What an
-    ``\underbrace`` holds together is left to the stylesheet: chromium cuts the ends off a long brace.
+    ``\underbrace`` holds together is left to the stylesheet: chromium cuts the ends off a long brace. So is the frame of
+    a ``\boxed``, which firefox would draw a second time.
 
     Raises
     ------
@@ -65,7 +66,10 @@ def mathml(tex: str, display: bool) -> str:
                 element.tag, element[:] = "msub", [letter, element[1]]
         elif element.tag == "munder" and element[-1].text == "⏟":
             element.remove(element[-1])
-            element.tag, element.attrib = "mrow", {"class": "bn-underbrace"}
+            element.tag = "mpadded"  # room for the brace
+            element.attrib = {"class": "bn-underbrace", "depth": "+0.45em"}
+        elif element.tag == "menclose":
+            element.tag, element.attrib = "mrow", {"class": "bn-box"}
         elif element.tag == "mo" and element.text == "\N{COMBINING LOW LINE}":
             element.text = "\N{OVERLINE}"
     return ElementTree.tostring(root, encoding="unicode")

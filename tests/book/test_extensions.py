@@ -36,7 +36,8 @@ def test_mathematics_is_mathml_of_its_letters():
         (r"\gamma'", "<mrow><mi>γ</mi><mo "),  # beside its letter, not above it
         (r"\gamma'_c", "<msub><mrow><mi>γ</mi><mo "),
         (r"\overline g", ">‾</mo>"),  # not the combining line, which stands a letter too far left
-        (r"\underbrace{x}_y", '<munder><mrow class="bn-underbrace"><mi>x</mi></mrow><mi>y</mi></munder>'),
+        (r"\underbrace{x}_y", '<mpadded class="bn-underbrace" depth="+0.45em"><mi>x</mi></mpadded>'),
+        (r"\boxed{x}", '<mrow class="bn-box"><mi>x</mi></mrow>'),  # no menclose: firefox frames it again
         (r"\operatorname{Var}[x]", "<mi>Var</mi>"),
     ],
 )
