@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from .style import BLACK, FIRST, WHITE, check_shape, colored, panels, share_ylim
+from .style import BLACK, WHITE, check_shape, colored, panels, share_ylim
 
 __all__ = [
     "plot_against_ratio",
@@ -89,10 +90,10 @@ def plot_against_ratio(
     accuracies : (rates, stds)
     """
     accuracies = check_shape(accuracies, (len(rates), len(stds)), "accuracies")
-    for i, (rate, row) in enumerate(zip(rates, accuracies, strict=True), start=1):
-        shade = 0.2 + 0.8 * i / len(rates)
+    shades = colormaps["viridis"](np.linspace(0.9, 0, len(rates)))
+    for shade, rate, row in zip(shades, rates, accuracies, strict=True):
         ratio = rate / np.square(stds)
-        ax.plot(ratio, 1 - row, "o-", color=FIRST, alpha=shade, markersize=3.5, label=f"{rate:g}")
+        ax.plot(ratio, 1 - row, "o-", color=shade, markersize=3.5, label=f"{rate:g}")
     ax.set(xscale="log", yscale="log", xlabel="learning rate / std²", ylabel="test error")
     ax.legend(title="rate", ncols=2)
     return ax
@@ -146,8 +147,7 @@ def plot_by_layer(
     for ax, title, values in panels(axes, results):
         layers = check_shape(values, (len(steps), "layers"), title)[steps > 0].T
         for i, layer in enumerate(layers, start=1):
-            shade = 0.35 + 0.65 * i / len(layers)  # deeper layers are darker
-            ax.plot(steps[steps > 0], layer, color=FIRST, alpha=shade, label=f"layer {i}")
+            ax.plot(steps[steps > 0], layer, label=f"layer {i}")
         ax.set(title=title, xscale="log", xlabel="step", yscale=yscale)
     share_ylim(axes)
     axes[0].set_ylabel(ylabel)
