@@ -74,7 +74,7 @@ $(SITE_TESTS): $(INSTALLED) requirements-site.txt
 	@touch $(SITE_TESTS)
 
 SITE_ARGS ?=
-test-site: $(SITE_TESTS) book ## build the site and read every page of it in a browser, in ten minutes
+test-site: $(SITE_TESTS) book ## build the site and read every page of it in the browsers at hand, in half an hour
 	BOOK_SITE=_build/html $(BIN)/python -m pytest tests/site $(SITE_ARGS)
 
 $(FRAMEWORKS): $(INSTALLED) requirements-frameworks.txt
